@@ -1,0 +1,53 @@
+# Two commands do everything on a fresh machine: `make book` and `make test`.
+#   make book PROFILE=laptop PAGES="01 02" DEVICE=cuda
+PROFILE ?= smoke
+PAGES ?=
+DEVICE ?= auto
+SEED ?= 0
+PYTHON ?= python3
+VENV ?= .venv
+# anything else for Snakemake, for instance SNAKEMAKE_ARGS="--executor slurm --jobs 8"
+SNAKEMAKE_ARGS ?= --cores all
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.workbook-installed
+export PYDEVD_DISABLE_FILE_VALIDATION := 1
+
+.PHONY: book test lab lint bench cuda-kernel publish clean
+
+book: $(STAMP)
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --nolock --rerun-incomplete --quiet all \
+		--config profile=$(PROFILE) device=$(DEVICE) seed=$(SEED) pages="$(PAGES)"
+	@cat runs/$(PROFILE)/scoreboard.txt
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+lab: $(STAMP)
+	$(BIN)/jupyter lab notebooks
+
+lint: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks --device $(DEVICE)
+
+cuda-kernel: $(STAMP)
+	@$(BIN)/python -m lib.book kernel
+
+# put the executed pages of runs/$(PROFILE) in place of the committed ones
+publish: $(STAMP)
+	@$(BIN)/python -m lib.book publish --profile $(PROFILE) $(PAGES)
+
+clean:
+	rm -rf runs figures/smoke .snakemake .pytest_cache .ruff_cache .hypothesis
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, but $(PYTHON) is %d.%d: make PYTHON=python3.12 book" % sys.version_info[:2])'
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing into $(VENV) (torch is several GB; once)"
+	@$(BIN)/python -m pip install --quiet --editable .
+	@touch $(STAMP)

@@ -1,0 +1,53 @@
+"""The book as a graph: one rule a page through papermill, then the scoreboard.
+
+Run by `make book`, or by hand: snakemake --cores all --config profile=laptop pages="01 02" device=auto
+Every profile writes below runs/<profile>/, so a stop costs the page at hand and nothing else.
+"""
+
+import sys
+
+from lib.contents import PAGES
+
+PROFILE = str(config.get("profile", "smoke"))
+ASKED = str(config.get("pages", "")).split()
+DEVICE = str(config.get("device", "auto"))
+SEED = int(config.get("seed", 0))
+
+WRITTEN = [page for page in PAGES if page.written]
+CHOSEN = [page.name for page in WRITTEN if not ASKED or page.number in ASKED or page.name in ASKED]
+UNKNOWN = [name for name in ASKED if not any(name in (page.number, page.name) for page in WRITTEN)]
+if UNKNOWN:
+    raise WorkflowError(f"There is no page '{UNKNOWN[0]}' yet: the pages are {', '.join(p.number for p in WRITTEN)}.")
+# a page that needs what other pages keep in the cache or write to their ledgers runs after them
+NEEDS = {"20_scoreboard": [page.name for page in WRITTEN if page.number != "20"]}
+CODE = sorted(str(path) for path in Path("lib").rglob("*") if path.suffix in {".py", ".csv", ".toml"})
+
+
+wildcard_constraints:
+    profile="[a-z]+",
+    page=r"\d\d_\w+",
+
+
+rule scoreboard:
+    input:
+        expand("runs/{profile}/{page}.ipynb", profile=PROFILE, page=CHOSEN),
+    output:
+        f"runs/{PROFILE}/scoreboard.txt",
+    shell:
+        "{sys.executable} -m lib.book scoreboard --profile {PROFILE} > {output}"
+
+
+rule page:
+    input:
+        notebook="notebooks/{page}.ipynb",
+        code=CODE,
+        needs=lambda wildcards: [f"runs/{wildcards.profile}/{name}.ipynb" for name in NEEDS.get(wildcards.page, [])],
+    output:
+        "runs/{profile}/{page}.ipynb",
+    params:
+        device=DEVICE,
+        seed=SEED,
+    threads: workflow.cores or 1
+    shell:
+        "{sys.executable} -m lib.book run {wildcards.page} --profile {wildcards.profile}"
+        " --device {params.device} --seed {params.seed} --out {output}"

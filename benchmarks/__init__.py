@@ -1,0 +1,1 @@
+"""Speed of the attack room, as ratios whose two sides are measured in one run: `make bench`."""

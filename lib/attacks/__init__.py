@@ -1,0 +1,92 @@
+"""Attacks: one ascent loop whose objective, budget and step rule are arguments; DeepFool; doors to other libraries.
+
+    adversarial = ascend(verification(model, reference, same), probes, Intensity(0.04), PGD.but(step="eps/4"))
+
+`objectives` and `embeddings` hold what is increased, `budgets` how far it may go, `settings` how it walks.
+"""
+
+from lib.attacks.adapters import KnownRows, PairLogits
+from lib.attacks.autoattack import AutoAttackResult, autoattack, autoattack_pairs
+from lib.attacks.budgets import L2, Intensity, Linf, intensity_of, rescale_to_intensity
+from lib.attacks.deepfool import class_boundaries, deepfool, pair_boundaries
+from lib.attacks.diversity import diversify
+from lib.attacks.embeddings import (
+    dodging,
+    feature_distance,
+    impersonation,
+    instance,
+    nt_xent,
+    nt_xent_rows,
+    triplet,
+    verification,
+)
+from lib.attacks.guard import frozen
+from lib.attacks.loop import ascend, in_batches, worst_case
+from lib.attacks.objectives import Objective, cross_entropy, dlr, embedder, kl, margin
+from lib.attacks.settings import (
+    BIM,
+    DIFGSM,
+    EOTPGD,
+    FGSM,
+    I_FGSM,
+    MIFGSM,
+    NAMED,
+    NIFGSM,
+    PGD,
+    PGD_L2,
+    RANDOM,
+    SINIFGSM,
+    TPGD,
+    UPGD,
+    Settings,
+)
+
+__all__ = [
+    "BIM",
+    "DIFGSM",
+    "EOTPGD",
+    "FGSM",
+    "I_FGSM",
+    "L2",
+    "MIFGSM",
+    "NAMED",
+    "NIFGSM",
+    "PGD",
+    "PGD_L2",
+    "RANDOM",
+    "SINIFGSM",
+    "TPGD",
+    "UPGD",
+    "AutoAttackResult",
+    "Intensity",
+    "KnownRows",
+    "Linf",
+    "Objective",
+    "PairLogits",
+    "Settings",
+    "ascend",
+    "autoattack",
+    "autoattack_pairs",
+    "class_boundaries",
+    "cross_entropy",
+    "deepfool",
+    "diversify",
+    "dlr",
+    "dodging",
+    "embedder",
+    "feature_distance",
+    "frozen",
+    "impersonation",
+    "in_batches",
+    "instance",
+    "intensity_of",
+    "kl",
+    "margin",
+    "nt_xent",
+    "nt_xent_rows",
+    "pair_boundaries",
+    "rescale_to_intensity",
+    "triplet",
+    "verification",
+    "worst_case",
+]

@@ -1,0 +1,67 @@
+"""The guard every attack works under, and the checks of what it is given."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lib.errors import WorkbookError
+
+DROPOUT = nn.modules.dropout._DropoutNd
+
+
+@contextmanager
+def frozen(*models: nn.Module, dropout: bool = False) -> Iterator[None]:
+    """Put `models` in eval mode without weight gradients; give every flag back afterwards, exceptions included.
+
+    Each submodule's `training` and each parameter's `requires_grad` are restored one by one, so that a model that was
+    partly in training or partly frozen comes back exactly so. `dropout=True` leaves the dropout layers active
+    (DFANet's ensemble of thinned networks).
+    """
+    modes = {module: module.training for model in models for module in model.modules()}
+    flags = {weight: weight.requires_grad for model in models for weight in model.parameters()}
+    try:
+        for module in modes:
+            module.training = dropout and isinstance(module, DROPOUT)
+        for weight in flags:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for weight, flag in flags.items():
+            weight.requires_grad_(flag)
+
+
+@contextmanager
+def differentiable() -> Iterator[None]:
+    """Gradients on, whatever `no_grad` or `inference_mode` the caller stands in."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+def device_of(*models: nn.Module) -> torch.device | None:
+    """Device of the first parameter of `models`; None when they have none."""
+    return next((weight.device for model in models for weight in model.parameters()), None)
+
+
+def check_images(x: Tensor, rows: int | None = None) -> None:
+    """Refuse anything but finite images (n, C, H, W) in [0,1]; with `rows`, refuse another n."""
+    if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():
+        came = f"{tuple(x.shape)} {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
+        raise WorkbookError(f"Attacks take float images (n, C, H, W), but {came} came: stack and convert them first.")
+    if x.numel() == 0:
+        raise WorkbookError(
+            f"Attacks take at least one image, but the batch {tuple(x.shape)} is empty: check its index."
+        )
+    low, high = (value.item() for value in x.detach().aminmax())
+    if not (low >= -1e-6 and high <= 1 + 1e-6):  # also catches NaN
+        raise WorkbookError(
+            f"Attacks take images in [0,1], but values from {low:.4g} to {high:.4g} came: scale them and leave "
+            "normalisation to the model."
+        )
+    if rows is not None and rows != len(x):
+        raise WorkbookError(f"The objective was made for {rows} images, but {len(x)} came: pass the same rows to both.")

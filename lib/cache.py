@@ -1,0 +1,160 @@
+"""Keep expensive results under a key of their settings, code and data, so that a page re-runs in seconds.
+
+A result is written to a scratch file and renamed, so a kill leaves either the whole result or none; a lock per key
+makes a second run wait for the first instead of working twice. Results are plain (tensors, numbers, strings, and
+lists, tuples and dicts of these) and are read without executing code.
+"""
+
+import ast
+import dataclasses
+import functools
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from lib.errors import WorkbookError
+from lib.paths import ROOT, RUNS, atomic
+
+# Modules that show, store or find things: a change there cannot change a measured number.
+NO_NUMBERS = {
+    f"lib.{name}" for name in ("errors", "paths", "papers", "cache", "ledger", "plots", "progress", "run", "book")
+}
+
+
+def digest(*values: Any) -> str:
+    """A hash of settings, tensors, models, functions and data sets that is the same in every process."""
+    hasher = hashlib.blake2b(digest_size=16)
+    for value in values:
+        for part in parts(value):
+            hasher.update(len(part).to_bytes(8, "little") + part)
+    return hasher.hexdigest()
+
+
+def parts(value: Any) -> list[bytes]:
+    """The bytes that identify `value`."""
+    if value is None or isinstance(value, bool | int | float | str | bytes | torch.device | torch.dtype | np.generic):
+        return [f"{type(value).__name__}:{value!r}".encode()]
+    if isinstance(value, Tensor):
+        array = value.detach().cpu().contiguous()
+        return [
+            f"tensor:{array.dtype}:{tuple(array.shape)}".encode(),
+            array.flatten().view(torch.uint8).numpy().tobytes(),
+        ]
+    if isinstance(value, np.ndarray):
+        return [f"array:{value.dtype}:{value.shape}".encode(), np.ascontiguousarray(value).tobytes()]
+    if isinstance(value, dict):
+        return [
+            b"dict",
+            *(part for key in sorted(value, key=str) for item in (key, value[key]) for part in parts(item)),
+        ]
+    if isinstance(value, list | tuple):
+        return [type(value).__name__.encode(), *(part for item in value for part in parts(item))]
+    return object_parts(value)
+
+
+def object_parts(value: Any) -> list[bytes]:
+    """`parts` of models, data sets, functions and dataclasses."""
+    if isinstance(getattr(value, "fingerprint", None), str):
+        return [f"data:{value.fingerprint}".encode()]
+    if isinstance(value, nn.Module):
+        state = dict(value.named_parameters()) | dict(value.named_buffers())
+        return [f"module:{type(value).__qualname__}:{value!r}".encode(), *parts(state)]
+    if isinstance(value, functools.partial):
+        return [b"partial", *parts([value.func, list(value.args), value.keywords])]
+    if inspect.isfunction(value) and value.__closure__ is None and "<lambda>" not in value.__qualname__:
+        return [f"function:{value.__module__}.{value.__qualname__}:{code_of(value)}".encode()]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [
+            type(value).__qualname__.encode(),
+            *parts({f.name: getattr(value, f.name) for f in dataclasses.fields(value)}),
+        ]
+    raise WorkbookError(
+        f"A kept result cannot be keyed by a {type(value).__name__}: "
+        "pass plain values, tensors, models, data sets or named functions."
+    )
+
+
+def code_of(function: Callable) -> str:
+    """A hash of the function's module and of every module of `lib` that it imports, directly or not."""
+    if not function.__module__.startswith("lib."):
+        return hashlib.sha1(inspect.getsource(function).encode()).hexdigest()
+    seen: dict[str, str] = {}
+    todo = [function.__module__]
+    while todo:
+        name = todo.pop()
+        if name not in seen and name not in NO_NUMBERS:
+            seen[name], imported = read_module(name)
+            todo += imported
+    return hashlib.sha1(repr(sorted(seen.items())).encode()).hexdigest()
+
+
+@functools.cache
+def read_module(name: str) -> tuple[str, list[str]]:
+    """(hash of a module's code without comments and docstrings, modules of `lib` that it imports)."""
+    module = sys.modules.get(name) or importlib.import_module(name)
+    tree = ast.parse(Path(inspect.getfile(module)).read_text(encoding="utf-8"))
+    imported = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib"):
+            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            imported += [alias.name for alias in node.names if alias.name.startswith("lib.")]
+        if (
+            ast.get_docstring(node, clean=False)
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+            else None
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    known = [found for found in imported if is_module(found)]
+    return hashlib.sha1(ast.dump(tree).encode()).hexdigest(), known
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name under `lib` is a module (and not a function of one)."""
+    stem = ROOT.joinpath(*name.split("."))
+    return stem.with_suffix(".py").exists() or (stem / "__init__.py").exists()
+
+
+def kept(function: Callable, *args: Any, folder: Path | None = None, **settings: Any) -> Any:
+    """`function(*args, **settings)`, computed once and read from `folder` (default runs/cache) ever after.
+
+    The key holds the arguments, the code of the function and of what it imports from `lib`, and torch's version.
+    """
+    bound = inspect.signature(function).bind(*args, **settings)
+    key = digest(function, dict(bound.arguments), torch.__version__)
+    path = (folder or RUNS / "cache") / f"{function.__name__}-{key}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if path.exists():
+            try:
+                return torch.load(path, weights_only=True, map_location="cpu")
+            except Exception:  # a damaged file (full disk, bad copy) is as good as none
+                path.unlink()
+        result = function(*args, **settings)
+        with atomic(path) as scratch:
+            torch.save(to_cpu(result), scratch)
+        return to_cpu(result)
+
+
+def to_cpu(result: Any) -> Any:
+    """The result with every tensor detached and on the CPU; an error for what could not be read back safely."""
+    if isinstance(result, Tensor):
+        return result.detach().cpu()
+    if isinstance(result, dict):
+        return {key: to_cpu(value) for key, value in result.items()}
+    if isinstance(result, list | tuple):
+        return type(result)(to_cpu(value) for value in result)
+    if result is None or isinstance(result, bool | int | float | str):
+        return result
+    raise WorkbookError(
+        f"A kept result must be plain (tensors, numbers, strings, lists, dicts), not {type(result).__name__}."
+    )

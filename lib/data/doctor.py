@@ -1,0 +1,73 @@
+"""The data doctor: which sets are here and whole, which can be downloaded, and where to ask for the others."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from lib.data import archives
+from lib.data.archives import open_store, sha256
+from lib.data.loading import load, locate
+from lib.data.registry import SETS, Entry
+from lib.data.sets import ImageSet
+from lib.errors import WorkbookError
+
+COLUMNS = ("set", "status", "file", "images", "classes", "pairs", "integrity", "to get it")
+BLOCK = 512
+
+
+def doctor(root: str | Path | None = None, full: bool = False) -> pd.DataFrame:
+    """One row per set: status (found, corrupt, embedded, download, ask), file, counts, integrity, how to get it.
+
+    Of every set found the first image is read, and the SHA-256 of published archives compared; `full` reads every
+    image. Nothing is downloaded, and no row holds a path outside the data root.
+    """
+    return pd.DataFrame([_row(name, entry, root, full) for name, entry in SETS.items()], columns=list(COLUMNS))
+
+
+def healthy(table: pd.DataFrame) -> bool:
+    """Whether no set that was found is damaged."""
+    return not (table["status"] == "corrupt").any()
+
+
+def _row(name: str, entry: Entry, root: str | Path | None, full: bool) -> tuple:
+    if not entry.files:
+        return name, "embedded", "", "", "", "", "", "comes with the book"
+    found = locate(name, root)
+    if not found:
+        return name, "download" if entry.download else "ask", "", "", "", "", "", entry.ask
+    path, file = found
+    try:
+        hashed = [_hashed(each) for each in (path, *(path.parent / more for more in entry.beside)) if each.exists()]
+        images = load(name, where="root", root=root)
+        _read(images, full)
+    except WorkbookError as error:
+        return name, "corrupt", file, "", "", "", str(error), "replace it"
+    pairs = " + ".join(f"{kind} {len(some)}" for kind, some in images.pairs.items())
+    checks = [*dict.fromkeys(check for check in hashed if check), "all images read" if full else "first image read"]
+    return name, "found", file, len(images), len(images.classes), pairs, ", ".join(checks), ""
+
+
+def _hashed(path: Path) -> str:
+    """Compare a file with the SHA-256 it was published with, if it was; other zips are opened."""
+    known = archives.KNOWN.get(path.name)
+    if known and path.is_file() and sha256(path) != known.sha256:
+        raise WorkbookError(f"{path.name} does not have the SHA-256 it was published with: fetch it again.")
+    if path.suffix == ".zip":
+        open_store(path)
+    return "SHA-256 as published" if known and path.is_file() else ""
+
+
+def _read(images: ImageSet, full: bool) -> None:
+    last = len(images) if full else 1
+    for at in range(0, last, BLOCK):
+        images.read(range(at, min(at + BLOCK, last)))
+
+
+def show(table: pd.DataFrame) -> str:
+    """The table as aligned text, one line per set."""
+    lines = []
+    for row in table.to_dict("records"):
+        counts = f"{row['images']} images, {row['classes']} classes" if row["images"] != "" else ""
+        facts = [row["file"], counts, row["pairs"] and f"pairs {row['pairs']}", row["integrity"], row["to get it"]]
+        lines.append(f"{row['set']:<14} {row['status']:<9} {'; '.join(fact for fact in facts if fact)}")
+    return "\n".join(lines)

@@ -1,0 +1,19 @@
+"""How models are judged: verification, classification, confidence intervals, and the honesty checks of a defence."""
+
+from lib.evaluation.intervals import Interval, bootstrap, pair_bootstrap, pair_difference, std_interval, wilson
+from lib.evaluation.verification import auc, eer, error_at_threshold, roc, tar_at_far, ten_fold_accuracy
+
+__all__ = [
+    "Interval",
+    "auc",
+    "bootstrap",
+    "eer",
+    "error_at_threshold",
+    "pair_bootstrap",
+    "pair_difference",
+    "roc",
+    "std_interval",
+    "tar_at_far",
+    "ten_fold_accuracy",
+    "wilson",
+]

@@ -1,0 +1,97 @@
+"""The honesty checks that any defence is put through: signs that its robustness is a masked gradient.
+
+Every check takes error rates in [0, 1] (EER, error, 1 - accuracy: higher means that the attack did better), as floats
+or as `Interval`s. An order counts as broken only where the intervals no longer touch; a float has no width. After the
+five conditions of PIN, Section V-F, and AutoAttack's own warnings.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lib.errors import WorkbookError
+from lib.evaluation.intervals import Interval
+
+Error = float | Interval
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one check, with a sentence for the reader."""
+
+    name: str
+    passed: bool
+    sentence: str
+
+
+def one_step_below_iterative(one_step: Error, iterative: Error) -> Check:
+    """Many steps must do at least as well as one (PIN, Table XI)."""
+    return _ordered("one step below iterative", "the one-step attack", one_step, "the iterative attack", iterative)
+
+
+def white_box_at_least_black_box(white: Error, black: Error) -> Check:
+    """Knowing the model must help: transfer and query attacks may not beat the white box (PIN, Table XII)."""
+    return _ordered("white box at least black box", "the black-box attack", black, "the white-box attack", white)
+
+
+def online_at_least_offline(online: Error, offline: Error) -> Check:
+    """An attack through the defence must do at least as well as one made without it (PIN, Table IV)."""
+    return _ordered("online at least offline", "the offline attack", offline, "the online attack", online)
+
+
+def adversarial_never_above_clean(clean: Error, attacked: Mapping[str, Error]) -> Check:
+    """No attack may leave fewer errors than no attack: accuracy under attack is never above clean (ANCRA, Table II)."""
+    if not attacked:
+        raise WorkbookError("adversarial_never_above_clean expects at least one attack, not none; give {name: error}.")
+    weakest = min(attacked, key=lambda name: _ends(attacked[name])[1])
+    return _ordered("adversarial never above clean", "the clean data", clean, weakest, attacked[weakest])
+
+
+def monotone_in_bound(bounds: Sequence[float], errors: Sequence[Error]) -> Check:
+    """A larger bound must not lower the error; `bounds` ascend (PIN, Table XIII)."""
+    _ascending(bounds, errors)
+    name = "monotone in bound"
+    for i in range(1, len(errors)):
+        best = max(range(i), key=lambda j: _ends(errors[j])[0])
+        if _ends(errors[i])[1] < _ends(errors[best])[0]:
+            fall = f"from {_show(errors[best])} at {bounds[best]:g} to {_show(errors[i])} at {bounds[i]:g}"
+            return Check(name, False, f"The error falls {fall}, so the attack stops finding what is there.")
+    return Check(name, True, f"The error never falls between the bounds {bounds[0]:g} and {bounds[-1]:g}.")
+
+
+def reaches_everything_at_large_bound(bounds: Sequence[float], errors: Sequence[Error], slack: float = 0.01) -> Check:
+    """At the largest bound, where the face can be replaced, the error must reach 1 - `slack` (PIN, Table XIII)."""
+    _ascending(bounds, errors)
+    passed = _ends(errors[-1])[1] >= 1 - slack
+    verdict = "as an unbounded attack must" if passed else "although an attack without bound must break everything"
+    sentence = f"At the bound {bounds[-1]:g} the error reaches {_show(errors[-1])}, {verdict}."
+    return Check("reaches everything at large bound", passed, sentence)
+
+
+def _ordered(name: str, lower: str, less: Error, upper: str, more: Error) -> Check:
+    passed = _ends(more)[1] >= _ends(less)[0]
+    verdict = "as it should be" if passed else "which points to a masked gradient"
+    sentence = f"The error is {_show(less)} for {lower} and {_show(more)} for {upper}, {verdict}."
+    return Check(name, passed, sentence)
+
+
+def _ascending(bounds: Sequence[float], errors: Sequence[Error]) -> None:
+    rising = all(a < b for a, b in zip(bounds, bounds[1:], strict=False))
+    if len(bounds) != len(errors) or len(bounds) < 2 or not rising:
+        raise WorkbookError(
+            f"A curve expects at least 2 ascending bounds with one error each, not {len(bounds)} bounds and "
+            f"{len(errors)} errors or an unsorted list; sort the bounds."
+        )
+
+
+def _ends(error: Error) -> tuple[float, float]:
+    low, high = (error.low, error.high) if isinstance(error, Interval) else (float(error), float(error))
+    if not (0 <= low <= 1 and 0 <= high <= 1):
+        raise WorkbookError(
+            f"A check expects error rates between 0 and 1, not {low:g} to {high:g}; divide per cent by 100."
+        )
+    return low, high
+
+
+def _show(error: Error) -> str:
+    value = error.estimate if isinstance(error, Interval) else error
+    return f"{100 * value:.2f} %"

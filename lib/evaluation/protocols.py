@@ -1,0 +1,71 @@
+"""PIN's two protocols (section V): offline attacks the bare recogniser, online attacks recogniser and defence as one.
+
+Only the first image of a pair is attacked; the defence, when there is one, sees both.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from lib.attacks import FGSM, PGD, Intensity, ascend, deepfool, pair_boundaries, rescale_to_intensity, verification
+from lib.errors import WorkbookError, choices
+from lib.models import Recogniser, similarity
+
+# PIN states no step size; a quarter of the box is the usual choice for ten steps. "best" is the worst case met.
+SETTINGS = {"FGSM": FGSM, "PGD": PGD.but(step="eps/4", steps=10, keep="best")}
+ATTACKS = (*SETTINGS, "DeepFool")
+
+
+def attack_pairs(
+    name: str,
+    model: Recogniser,
+    x: Tensor,
+    y: Tensor,
+    same: Tensor,
+    *,
+    intensity: float = 0.04,
+    threshold: float = 0.3,
+    seed: int = 0,
+    batch: int = 64,
+) -> Tensor:
+    """Adversarial versions (P, C, H, W) of the first images of verification pairs, at exactly PIN's intensity or below.
+
+    name: 'FGSM', 'PGD' (10 steps) or 'DeepFool' (scaled to the intensity). x, y (P, C, H, W) in [0,1]; same (P,):
+    a genuine pair's similarity is lowered, an impostor pair's raised. threshold: the cosine at which DeepFool's
+    decision lies. Deterministic for a seed on one kind of machine.
+    """
+    if name not in ATTACKS:
+        raise WorkbookError(f"There is no attack '{name}' here: choose one of {choices(ATTACKS)}.")
+    if name == "DeepFool":
+        goal = pair_boundaries(model, y, same, threshold)
+        return rescale_to_intensity(x, deepfool(goal, x, batch=batch), Intensity(intensity))
+    generator = torch.Generator().manual_seed(seed)
+    goal, budget = verification(model, y, same), Intensity(intensity)
+    parts = [
+        ascend(goal.rows(rows), x[rows], budget, SETTINGS[name], generator=generator)
+        for rows in torch.arange(len(x)).split(batch)
+    ]
+    return torch.cat(parts)
+
+
+def attacked_scores(
+    attacked: Recogniser,
+    judges: dict[str, nn.Module],
+    attack: str,
+    x: Tensor,
+    y: Tensor,
+    same: Tensor,
+    intensity: float = 0.04,
+    threshold: float = 0.3,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Scores (P,) that each judging system gives to pairs whose first image was attacked on `attacked`.
+
+    Online: the judge is the attacked system. Offline: the judge is the defended one, the attacked the bare one.
+    """
+    adversarial = attack_pairs(attack, attacked, x, y, same, intensity=intensity, threshold=threshold, seed=seed)
+    return {name: similarity(judge, adversarial, y) for name, judge in judges.items()}
+
+
+def clean_scores(judges: dict[str, nn.Module], x: Tensor, y: Tensor) -> dict[str, Tensor]:
+    """Scores (P,) of each system on clean pairs."""
+    return {name: similarity(judge, x, y) for name, judge in judges.items()}
