@@ -11,6 +11,8 @@ SNAKEMAKE_ARGS ?= --cores all
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.workbook-installed
+# idle threads sleep instead of spinning: on a shared machine spinning costs far more than it saves
+export OMP_WAIT_POLICY ?= PASSIVE
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .PHONY: book test lab lint bench cuda-kernel publish clean

@@ -51,7 +51,13 @@ def run_page(name: str, out: Path, **parameters: object) -> Path:
     with atomic(out) as scratch:
         try:
             papermill.execute_notebook(
-                source, scratch, parameters, kernel_name=kernel, progress_bar=False, log_output=False, cwd=NOTEBOOKS
+                source,
+                scratch,
+                parameters,
+                kernel_name=kernel,
+                cwd=NOTEBOOKS,
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )
         except papermill.PapermillExecutionError as error:
             failed = RUNS / "failed" / out.name
@@ -145,6 +151,7 @@ def execute(asked: argparse.Namespace) -> None:
 def main() -> int:
     """Run a command; a WorkbookError is one sentence on stderr and exit code 1."""
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else each kernel start prints a debugger's advice
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads crawl on a machine that does other work too
     with contextlib.suppress(KeyboardInterrupt):
         try:
             execute(parser().parse_args())

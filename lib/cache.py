@@ -63,6 +63,7 @@ def parts(value: Any) -> list[bytes]:
 
 def object_parts(value: Any) -> list[bytes]:
     """`parts` of models, data sets, functions and dataclasses."""
+    value = inspect.unwrap(value) if callable(value) and not isinstance(value, nn.Module) else value  # a decorator
     if isinstance(getattr(value, "fingerprint", None), str):
         return [f"data:{value.fingerprint}".encode()]
     if isinstance(value, nn.Module):
@@ -124,13 +125,14 @@ def is_module(name: str) -> bool:
     return stem.with_suffix(".py").exists() or (stem / "__init__.py").exists()
 
 
-def kept(function: Callable, *args: Any, folder: Path | None = None, **settings: Any) -> Any:
+def kept(function: Callable, *args: Any, folder: Path | None = None, where: str = "cpu", **settings: Any) -> Any:
     """`function(*args, **settings)`, computed once and read from `folder` (default runs/cache) ever after.
 
-    The key holds the arguments, the code of the function and of what it imports from `lib`, and torch's version.
+    The key holds the arguments, the code of the function and of what it imports from `lib`, torch's version and
+    `where`, the kind of device: the same seed gives other numbers on a GPU.
     """
     bound = inspect.signature(function).bind(*args, **settings)
-    key = digest(function, dict(bound.arguments), torch.__version__)
+    key = digest(function, dict(bound.arguments), torch.__version__, where)
     path = (folder or RUNS / "cache") / f"{function.__name__}-{key}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

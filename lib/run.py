@@ -181,7 +181,7 @@ class Run:
 
     def kept(self, function: Callable, *args: Any, **settings: Any) -> Any:
         """An expensive result, computed once: see `lib.cache.kept`."""
-        return cache.kept(function, *args, **settings)
+        return cache.kept(function, *args, where=self.device.type, **settings)
 
     def figure(self, figure: Figure, name: str, caption: str) -> None:
         """Save the figure as `<folder>/<name>.png`, show it with its caption, close it."""

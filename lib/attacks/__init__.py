@@ -21,7 +21,7 @@ from lib.attacks.embeddings import (
     verification,
 )
 from lib.attacks.guard import frozen
-from lib.attacks.loop import ascend, in_batches, worst_case
+from lib.attacks.loop import ascend, in_batches, scores, worst_case
 from lib.attacks.objectives import Objective, cross_entropy, dlr, embedder, kl, margin
 from lib.attacks.settings import (
     BIM,
@@ -86,6 +86,7 @@ __all__ = [
     "nt_xent_rows",
     "pair_boundaries",
     "rescale_to_intensity",
+    "scores",
     "triplet",
     "verification",
     "worst_case",

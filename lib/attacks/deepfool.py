@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.attacks.embeddings import verification
-from lib.attacks.guard import check_images, differentiable, frozen
+from lib.attacks.guard import arranged, batch_size, check_images, differentiable, frozen
 from lib.attacks.objectives import Objective, class_labels
 from lib.errors import WorkbookError
 
@@ -42,7 +42,9 @@ def pair_boundaries(
     return Objective(pair.modules, pair.forward, gaps, (anchors, sign, level))
 
 
-def deepfool(boundaries: Objective, x: Tensor, *, steps: int = 50, overshoot: float = 0.02, batch: int = 128) -> Tensor:
+def deepfool(
+    boundaries: Objective, x: Tensor, *, steps: int = 50, overshoot: float = 0.02, batch: int | None = None
+) -> Tensor:
     """DeepFool (Moosavi-Dezfooli et al. 2016, L2) on images (n, C, H, W) in [0,1], clamped after each step.
 
     `boundaries` gives (b, k) differences that turn positive at the decision boundary. Images that are already
@@ -52,7 +54,7 @@ def deepfool(boundaries: Objective, x: Tensor, *, steps: int = 50, overshoot: fl
     check_images(x, len(boundaries))
     images = x.detach().to(boundaries.device or x.device).clone()
     with frozen(*boundaries.modules), differentiable():
-        for rows in torch.arange(len(x), device=images.device).split(batch):
+        for rows in torch.arange(len(x), device=images.device).split(batch_size(batch, images.device)):
             _fool_(images, rows, boundaries, steps, overshoot)
     return images.to(x.device)
 
@@ -60,7 +62,7 @@ def deepfool(boundaries: Objective, x: Tensor, *, steps: int = 50, overshoot: fl
 def _fool_(images: Tensor, active: Tensor, boundaries: Objective, steps: int, overshoot: float) -> None:
     """Walk the rows `active` of `images` over their nearest boundary, in place."""
     for _ in range(steps):
-        leaf = images[active].requires_grad_()
+        leaf = arranged(images[active], *boundaries.modules).requires_grad_()
         gaps = boundaries.rows(active)(leaf)
         if gaps.ndim != 2:
             raise WorkbookError(

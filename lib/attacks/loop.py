@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.attacks.budgets import Budget, Region, normal, norms
 from lib.attacks.diversity import diversify
-from lib.attacks.guard import check_images, differentiable, frozen
+from lib.attacks.guard import arranged, batch_size, check_images, differentiable, frozen
 from lib.attacks.objectives import Objective
 from lib.attacks.settings import Settings
 from lib.errors import WorkbookError
@@ -40,11 +40,13 @@ def ascend(
     check_images(x, len(objective) if getattr(objective, "references", ()) else None)
     if settings.keep == "best" and getattr(objective, "coupled", False):
         raise WorkbookError('A coupled objective has no best image of its own per row: use keep="last".')
-    with frozen(*getattr(objective, "modules", ()), dropout=settings.dropout), differentiable():
-        region = budget.around(x.detach().to(getattr(objective, "device", None) or x.device))
+    modules = getattr(objective, "modules", ())
+    with frozen(*modules, dropout=settings.dropout), differentiable():
+        region = budget.around(arranged(x.detach().to(getattr(objective, "device", None) or x.device), *modules))
         step = settings.step_size(region.clean, region.radius)
         climber = _Climber(objective, settings, region, step, generator, amp, progress)
-        return reduce(_better, (climber.climb() for _ in range(settings.restarts)))[0].to(x.device)
+        images = reduce(_better, (climber.climb() for _ in range(settings.restarts)))[0]
+        return torch.empty_like(x).copy_(images)
 
 
 def in_batches(
@@ -53,14 +55,15 @@ def in_batches(
     budget: Budget,
     settings: Settings,
     *,
-    batch: int = 128,
+    batch: int | None = None,
     progress: bool = False,
     **keywords,
 ) -> Tensor:
-    """`ascend` on `batch` images at a time; references, per-image budgets and steps are cut alike.
+    """`ascend` on `batch` images at a time (default: 32 on a CPU, 256 on a GPU), the rows of everything cut alike.
 
     Random numbers are drawn batch by batch, so results with a random start depend on `batch`.
     """
+    batch = batch_size(batch, getattr(objective, "device", None) or x.device)
     if len(x) <= batch:
         return ascend(objective, x, budget, settings, progress=progress, **keywords)
     if not hasattr(objective, "rows"):
@@ -78,11 +81,19 @@ def in_batches(
 
 
 @torch.no_grad()
+def scores(objective: Objective, x: Tensor) -> Tensor:
+    """Scores (n,) of images (n, C, H, W), in batches, in eval mode and without gradients."""
+    device = objective.device or x.device
+    size = len(x) if objective.coupled else batch_size(None, device)
+    parts = [slice(start, start + size) for start in range(0, len(x), size)]
+    with frozen(*objective.modules):
+        whole = len(parts) == 1
+        return torch.cat([(objective if whole else objective.rows(part))(x[part].to(device)) for part in parts])
+
+
 def worst_case(judge: Objective, *candidates: Tensor) -> Tensor:
     """Per image, the candidate (n, C, H, W) with the highest score of `judge`: the worst case over several attacks."""
-    with frozen(*judge.modules):
-        scores = torch.stack([judge(images.to(judge.device or images.device)) for images in candidates])
-    worst = scores.argmax(0).to(candidates[0].device)
+    worst = torch.stack([scores(judge, images) for images in candidates]).argmax(0).to(candidates[0].device)
     return torch.stack(candidates)[worst, torch.arange(len(worst), device=worst.device)]
 
 
@@ -110,7 +121,7 @@ class _Climber:
 
     def climb(self) -> Found:
         settings, best = self.settings, self.settings.keep == "best"
-        images, self.momentum, pulse = self.start(), None, 0.0
+        images, self.momentum, pulse = torch.empty_like(self.region.clean).copy_(self.start()), None, 0.0
         found = self.scored(self.region.clean) if best and settings.start != "clean" else None
         turns = range(settings.count)
         for turn in shown(turns, "attack") if self.progress else turns:
@@ -132,7 +143,7 @@ class _Climber:
             return self.region.sample(self.generator)
         if start == "gaussian":
             return self.region.project_(normal(clean, self.generator).mul_(0.001).add_(clean))
-        return clean.clone()
+        return clean
 
     def gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Input gradient and score (n,), averaged over EOT draws and scale copies."""
@@ -167,7 +178,7 @@ class _Climber:
         step, steps = self.step, self.settings.steps
         if isinstance(steps, Tensor):
             step = step * (turn < steps.to(step.device)).view(-1, 1, 1, 1)
-        self.region.project_(images.add_(direction.mul_(step)))
+        self.region.project_(images.addcmul_(direction, step))
 
     def scored(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """`images` with their scores (n,), without a gradient, averaged over EOT draws."""

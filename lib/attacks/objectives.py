@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.attacks.guard import device_of, differentiable, frozen
+from lib.attacks.guard import batch_size, device_of, differentiable, frozen
 from lib.errors import WorkbookError
 
 
@@ -51,11 +51,11 @@ def embedder(model: nn.Module) -> Callable[[Tensor], Tensor]:
     return model.embed if hasattr(model, "embed") else lambda x: F.normalize(model(x), dim=1)
 
 
-def run_once(forward: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor, batch: int = 256) -> Tensor:
+def run_once(forward: Callable[[Tensor], Tensor], model: nn.Module, x: Tensor) -> Tensor:
     """`forward` over images in batches, in eval mode and without gradients: how references are made."""
     device = device_of(model) or x.device
     with frozen(model), differentiable(), torch.no_grad():
-        return torch.cat([forward(part.to(device)) for part in x.split(batch)])
+        return torch.cat([forward(part.to(device)) for part in x.split(batch_size(None, device))])
 
 
 def reference_embeddings(model: nn.Module, reference: Tensor) -> Tensor:

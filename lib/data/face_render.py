@@ -1,24 +1,23 @@
 """Renders procedural faces: lays the layers over each other, then lights them from the height field."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
 from lib.data.face_geometry import face_shape, image_grid, normals, rotation, surface, unproject
+from lib.data.face_hair import beard, hair_front, hair_outside, hair_shape, strands
 from lib.data.face_layers import (
-    beard,
     cover,
     face_colours,
-    hair_front,
-    hair_outside,
-    hair_shape,
     paint,
     paint_eyes,
     paint_mouth,
     rgb,
     skin,
-    strands,
 )
 from lib.data.face_parameters import FaceParameters
 from lib.errors import WorkbookError
@@ -33,8 +32,19 @@ def render(faces: FaceParameters, size: int = 112) -> Tensor:
     if not 16 <= size <= 512:
         raise WorkbookError(f"Expected a picture size of 16 to 512 pixels, got {size}; the usual size is 112.")
     starts = range(0, len(faces), CHUNK)
-    with torch.no_grad():
+    with _one_thread(), torch.no_grad():
         return torch.cat([_render_chunk(faces.take(slice(start, start + CHUNK)), size) for start in starts])
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch to one thread: for operations this small two threads took 20 times longer on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _render_chunk(faces: FaceParameters, size: int) -> Tensor:
@@ -43,7 +53,9 @@ def _render_chunk(faces: FaceParameters, size: int) -> Tensor:
     x, y = image_grid(faces, size)
     u, v, z, rho = surface(x, y, g, turn)
     image = _background(faces, size)
-    _paint_behind(image, x, y, turn, g, hair, colours, faces, soft)
+    at, level = partial(unproject, x, y, turn=turn), _level(faces)
+    _paint_behind(image, at, g, hair, colours, level, soft)
+    _paint_ears(image, at, g, colours, level, soft)
     on_head = cover((1 - rho) * g.face_width, soft)
     surface_colour = skin(u, v, g, colours)
     paint(surface_colour, 0.8 * colours.hair, beard(u, v, g, hair))
@@ -66,32 +78,36 @@ def _background(faces: FaceParameters, size: int) -> Tensor:
 
 def _paint_behind(
     image: Tensor,
-    x: Tensor,
-    y: Tensor,
-    turn: Tensor,
+    at: Callable,
     g: SimpleNamespace,
     hair: SimpleNamespace,
     colours: SimpleNamespace,
-    faces: FaceParameters,
+    level: Tensor,
     soft: float,
 ) -> None:
-    """Hair at the back, neck and ears, which lie deeper than the face and so move less when the head turns."""
-    level = _level(faces)
-    u, v = unproject(x, y, -14.0, turn)
-    back = (
-        cover(hair_outside(u, v, g, hair), soft)
-        * cover(hair.end - 2 - 0.004 * u.square() - v, 3.0)
-        * cover(hair.end - 20, 4.0)
-    )
+    """Hair at the back and the neck, which lie deeper than the face and so move less when the head turns.
+
+    `at(z)` gives the face coordinates of the picture's points at height z.
+    """
+    u, v = at(-14.0)
+    end = hair.end - 2 - 0.004 * u.square()
+    back = cover(hair_outside(u, v, g, hair), soft) * cover(end - v, 3.0) * cover(hair.end - 20, 4.0)
     paint(image, 0.65 * level * colours.hair, back)
     half = 0.58 * g.face_width + (v - g.face_length).clamp(min=0)
-    side = (0.8 - 0.25 * (u / half).square()) * (0.72 + 0.02 * (v - g.face_length + g.jaw_drop).clamp(0, 14))
+    chin_shadow = 0.72 + 0.02 * (v - g.face_length + g.jaw_drop).clamp(0, 14)
+    side = (0.8 - 0.25 * (u / half).square()) * chin_shadow
     paint(image, level * colours.skin * side[:, None], cover(half - u.abs(), soft) * cover(v - 25))
-    u, v = unproject(x, y, 3.0, turn)
+
+
+def _paint_ears(
+    image: Tensor, at: Callable, g: SimpleNamespace, colours: SimpleNamespace, level: Tensor, soft: float
+) -> None:
+    """Both ears as ellipses at the sides of the head, darker in the middle."""
+    u, v = at(3.0)
     x, y = (u.abs() - g.face_width - 1.0) / (5.5 * g.ear_size), (v - 6) / (11 * g.ear_size)
     ear = (x - 0.25 * y).square() + y.square()
-    tint = (0.86 - 0.3 * torch.exp(-6 * ear)) * level[:, 0]
-    paint(image, colours.skin * rgb(1.0, 0.93, 0.92) * tint[:, None], cover((1 - ear.sqrt()) * 5.5, soft))
+    tint = (0.86 - 0.3 * torch.exp(-6 * ear))[:, None] * level
+    paint(image, colours.skin * rgb(1.0, 0.93, 0.92) * tint, cover((1 - ear.sqrt()) * 5.5, soft))
 
 
 def _level(faces: FaceParameters) -> Tensor:

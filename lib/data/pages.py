@@ -62,3 +62,9 @@ def other_people(images: ImageSet, pairs: Pairs, most: int) -> LongTensor:
     if not len(found):
         raise WorkbookError(f"Every person of '{images.name}' occurs in the test pairs: ask for fewer pairs.")
     return found[torch.arange(most) * len(found) // most] if len(found) > most else found
+
+
+def crossed_parts(pairs: Pairs, parts: int) -> list[Pairs]:
+    """Cut pairs into `parts` by their folds, for cross-fitting: what tests one part may be fitted on the others."""
+    share = pairs.fold * parts // (int(pairs.fold.max()) + 1)
+    return [pairs.take(share == part) for part in range(parts)]

@@ -54,7 +54,7 @@ class PCAProjection(nn.Module):
         if not 1 <= k <= len(basis):
             raise WorkbookError(f"The basis holds {len(basis)} eigenvectors: ask for 1 to {len(basis)}, not {k}.")
         self.k = k
-        self.register_buffer("vectors", basis.vectors[:, :k].contiguous())
+        self.register_buffer("vectors", basis.vectors[:, :k])  # a view: many k share one basis
         self.register_buffer("mean", basis.mean)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Only the first image of a pair is attacked; the defence, when there is one, sees
 import torch
 from torch import Tensor, nn
 
-from lib.attacks import FGSM, PGD, Intensity, ascend, deepfool, pair_boundaries, rescale_to_intensity, verification
+from lib.attacks import FGSM, PGD, Intensity, deepfool, in_batches, pair_boundaries, rescale_to_intensity, verification
 from lib.errors import WorkbookError, choices
 from lib.models import Recogniser, similarity
 
@@ -25,7 +25,7 @@ def attack_pairs(
     intensity: float = 0.04,
     threshold: float = 0.3,
     seed: int = 0,
-    batch: int = 64,
+    batch: int | None = None,
 ) -> Tensor:
     """Adversarial versions (P, C, H, W) of the first images of verification pairs, at exactly PIN's intensity or below.
 
@@ -38,13 +38,8 @@ def attack_pairs(
     if name == "DeepFool":
         goal = pair_boundaries(model, y, same, threshold)
         return rescale_to_intensity(x, deepfool(goal, x, batch=batch), Intensity(intensity))
-    generator = torch.Generator().manual_seed(seed)
-    goal, budget = verification(model, y, same), Intensity(intensity)
-    parts = [
-        ascend(goal.rows(rows), x[rows], budget, SETTINGS[name], generator=generator)
-        for rows in torch.arange(len(x)).split(batch)
-    ]
-    return torch.cat(parts)
+    goal, generator = verification(model, y, same), torch.Generator().manual_seed(seed)
+    return in_batches(goal, x, Intensity(intensity), SETTINGS[name], batch=batch, generator=generator)
 
 
 def attacked_scores(

@@ -18,6 +18,7 @@ from lib.attacks import (
     intensity_of,
     margin,
     nt_xent,
+    scores,
     verification,
     worst_case,
 )
@@ -80,11 +81,11 @@ def test_best_is_never_worse_than_last_nor_than_the_clean_image(case):
 
 def test_more_steps_never_hurt_the_best(case):
     _, x, objective = case
-    scores = [
+    found = [
         objective(ascend(objective, x, BOX, PGD.but(start="clean", keep="best", steps=steps))) for steps in (1, 5, 20)
     ]
-    assert (scores[0] <= scores[1] + 1e-12).all()
-    assert (scores[1] <= scores[2] + 1e-12).all()
+    assert (found[0] <= found[1] + 1e-12).all()
+    assert (found[1] <= found[2] + 1e-12).all()
 
 
 @pytest.mark.parametrize("keep", ["last", "best"])
@@ -138,6 +139,12 @@ def test_worst_case_takes_the_strongest_per_image(case):
     worst = worst_case(judge, x, *candidates)
     expected = torch.stack([judge(images) for images in (x, *candidates)]).amax(0)
     torch.testing.assert_close(judge(worst), expected)
+
+
+def test_scores_of_many_images_are_those_of_each():
+    model, x = SmallNet(), pictures(70)
+    objective = margin(model.train(), torch.arange(70) % 6)
+    torch.testing.assert_close(scores(objective, x), margin(model.eval(), torch.arange(70) % 6)(x).detach())
 
 
 def test_one_forward_and_one_backward_a_step_and_no_weight_gradient(case):
@@ -238,3 +245,14 @@ def test_images_come_back_on_their_device():
     moved = ascend(cross_entropy(model, torch.zeros(12)), x, BOX, PGD, generator=seeded())
     assert moved.device == x.device
     assert next(model.parameters()).is_cuda
+
+
+def test_channels_last_models_get_the_same_images_back(case):
+    _, x, objective = case
+    model = SmallNet().to(memory_format=torch.channels_last)
+    quick = cross_entropy(model, objective.references[0])
+    for budget, settings in ((BOX, PGD.but(keep="best")), (L2(0.5), NAMED["PGD-L2"])):
+        plain = ascend(objective, x, budget, settings, generator=seeded())
+        moved = ascend(quick, x, budget, settings, generator=seeded())
+        torch.testing.assert_close(moved, plain, rtol=0, atol=1e-9)
+        assert moved.is_contiguous()

@@ -1,0 +1,5 @@
+"""Training: what the book trains itself."""
+
+from lib.training.recognisers import recogniser_for
+
+__all__ = ["recogniser_for"]

@@ -1,0 +1,111 @@
+"""Every page runs at the smoke profile under nbval, and every stored page is fit to be read.
+
+nbval compares outputs only in cells tagged `nbval-check-output`: those whose output is exact at every profile.
+"""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from lib.errors import WorkbookError
+from lib.paths import NOTEBOOKS, ROOT
+from lib.run import PARAMETERS
+
+PAGES = sorted(NOTEBOOKS.glob("*.ipynb"))
+SIZE = 1_500_000  # bytes of a stored page
+CELL = 40  # lines
+
+
+def stored(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code(path):
+    return [cell for cell in stored(path).cells if cell.cell_type == "code"]
+
+
+def at_smoke(path, folder):
+    """A copy of the page whose parameters ask for the rehearsal."""
+    page = stored(path)
+    tagged = next(at for at, cell in enumerate(page.cells) if "parameters" in cell.metadata.get("tags", []))
+    page.cells.insert(tagged + 1, nbformat.v4.new_code_cell("profile = 'smoke'\ndevice = 'cpu'"))
+    copy = folder / path.name
+    nbformat.write(page, copy)
+    return copy
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_runs_at_smoke(path, tmp_path):
+    copy = at_smoke(path, tmp_path)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval-lax",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        str(tmp_path),
+    ]
+    done = subprocess.run([*command, str(copy)], cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout[-6000:]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_is_fit_to_be_read(path):
+    cells = code(path)
+    parameters = next(cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
+    names = [line.split("=")[0].strip() for line in parameters.source.splitlines()]
+    assert tuple(names) == PARAMETERS
+    assert "profile = 'laptop'" in parameters.source.replace('"', "'")
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs, "stored without outputs"
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert max(len(cell.source.splitlines()) for cell in cells) <= CELL
+    assert path.stat().st_size < SIZE
+    assert any("nbval-check-output" in cell.metadata.get("tags", []) for cell in cells)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_has_the_order_of_a_page(path):
+    text = "\n".join(cell.source for cell in stored(path).cells)
+    wanted = ["# ", "What you will learn", "Run time", "run = start(", "Paper against ours", "run.finish()"]
+    wanted += ["What this shows, and what it does not", "Exercises", "References"]
+    places = [text.rfind(part) for part in wanted[1:]]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_pictures_are_light():
+    heavy = [path.name for path in (ROOT / "figures").rglob("*.png") if path.stat().st_size > 200_000]
+    assert not heavy
+
+
+def papermill(page, folder, *parameters, **environment):
+    import os
+
+    out = folder / "out.ipynb"
+    command = [sys.executable, "-m", "papermill", str(page), str(out), *parameters]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
+    return done.returncode, done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sentence"),
+    [
+        (("-p", "profile", "fast"), "There is no profile 'fast'"),
+        (("-p", "profile", "smoke", "-p", "pears", "3"), "There is no parameter 'pears'"),
+        (("-p", "profile", "smoke", "-y", "overrides: {pears: 3}"), "There is no override 'pears'"),
+        (("-p", "profile", "smoke", "-p", "device", "cuda:99"), "no such GPU"),
+        (("-p", "profile", "laptop", "-p", "data", "cfp"), "profile='smoke' or data='embedded'"),
+    ],
+)
+def test_papermill_ends_in_one_sentence(parameters, sentence, tmp_path):
+    """From any folder, with no data: the last line is the book's sentence and the exit code is not zero."""
+    code, last = papermill(NOTEBOOKS / "01_subspace_noise.ipynb", tmp_path, *parameters, WORKBOOK_DATA=str(tmp_path))
+    assert code != 0
+    assert WorkbookError.__name__ in last
+    assert sentence in last
