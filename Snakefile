@@ -6,20 +6,22 @@ Every profile writes below runs/<profile>/, so a stop costs the page at hand and
 
 import sys
 
-from lib.contents import PAGES
+from lib.contents import PAGES, PROFILES
 
 PROFILE = str(config.get("profile", "smoke"))
-ASKED = str(config.get("pages", "")).split()
+ASKED = [name.zfill(2) for name in str(config.get("pages") or "").split()]  # YAML reads 01 as the number 1
 DEVICE = str(config.get("device", "auto"))
 SEED = int(config.get("seed", 0))
 
 WRITTEN = [page for page in PAGES if page.written]
 CHOSEN = [page.name for page in WRITTEN if not ASKED or page.number in ASKED or page.name in ASKED]
 UNKNOWN = [name for name in ASKED if not any(name in (page.number, page.name) for page in WRITTEN)]
+if PROFILE not in PROFILES:
+    raise WorkflowError(f"There is no profile '{PROFILE}': choose one of {', '.join(PROFILES)}.")
 if UNKNOWN:
     raise WorkflowError(f"There is no page '{UNKNOWN[0]}' yet: the pages are {', '.join(p.number for p in WRITTEN)}.")
-# a page that needs what other pages keep in the cache or write to their ledgers runs after them
-NEEDS = {"20_scoreboard": [page.name for page in WRITTEN if page.number != "20"]}
+# the first and the last page show how the others fared, so they run after them
+SUMMARIES = ("00_start_here", "20_scoreboard")
 CODE = sorted(str(path) for path in Path("lib").rglob("*") if path.suffix in {".py", ".csv", ".toml"})
 
 
@@ -41,7 +43,11 @@ rule page:
     input:
         notebook="notebooks/{page}.ipynb",
         code=CODE,
-        needs=lambda wildcards: [f"runs/{wildcards.profile}/{name}.ipynb" for name in NEEDS.get(wildcards.page, [])],
+        needs=lambda wildcards: [
+            f"runs/{wildcards.profile}/{name}.ipynb"
+            for name in CHOSEN
+            if wildcards.page in SUMMARIES and name not in SUMMARIES
+        ],
     output:
         "runs/{profile}/{page}.ipynb",
     params:

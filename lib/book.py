@@ -16,10 +16,10 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbformat import NotebookNode
 
 from lib import scoreboard
-from lib.contents import PAGES
+from lib.contents import PAGES, PROFILES
 from lib.errors import WorkbookError, choices
 from lib.paths import NOTEBOOKS, ROOT, RUNS, atomic
-from lib.run import PROFILES, choose_device
+from lib.run import choose_device
 
 CUDA_KERNEL = "workbook-cuda"
 

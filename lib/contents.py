@@ -1,8 +1,10 @@
-"""The book's table of contents: every page, written or planned, with its source and what it reproduces."""
+"""The book's table of contents: its profiles, and every page, written or planned, with what it reproduces."""
 
 from dataclasses import dataclass
 
 from lib.paths import NOTEBOOKS
+
+PROFILES = ("smoke", "laptop", "gpu", "paper")
 
 
 @dataclass(frozen=True)

@@ -23,12 +23,12 @@ from IPython.display import HTML, Image, Markdown, display
 from matplotlib.figure import Figure
 
 from lib import cache, ledger, plots
+from lib.contents import PROFILES
 from lib.errors import WorkbookError, choices
 from lib.ledger import Claim, Ledger, Record
 from lib.papers import printed
 from lib.paths import FIGURES, RUNS, atomic
 
-PROFILES = ("smoke", "laptop", "gpu", "paper")
 PARAMETERS = ("profile", "device", "seed", "data", "overrides")
 VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torchattacks", "robust-faces-workbook")
 
@@ -163,7 +163,7 @@ class Run:
         """Note, and say, that this page uses a data set (kind 'data') or a model (kind 'models')."""
         if name not in self.ledger.header[kind]:
             self.ledger.header[kind].append(name)
-            print(f"{'data' if kind == 'data' else 'model'}: {name}")
+            print(f"uses {name}")
 
     def scale(self, **knobs: Mapping[str, Any]) -> SimpleNamespace:
         """Show the page's scale table (one column a profile) and return this profile's values, overrides applied."""
@@ -211,7 +211,7 @@ class Run:
         n: int | None = None,
         setting: str = "",
         note: str = "",
-    ) -> Record:
+    ) -> None:
         """Put our number beside the printed one (looked up in `lib.papers`). ours=None: not testable here, say why."""
         paper = printed(source, item, row, column)
         ours, interval = ledger.finite(ours, f"{item} {row} {column}"), bounds(interval)
@@ -220,9 +220,8 @@ class Run:
         verdict = ledger.compare(paper.value, ours, interval)
         entry = Record(source, item, row, column, paper.unit, paper.value, ours, interval, n, setting, verdict, note)
         self.ledger.records.append(entry)
-        return entry
 
-    def claim(self, id: str, text: str, effect: float | None, interval: Any, expected: str, note: str = "") -> Claim:
+    def claim(self, id: str, text: str, effect: float | None, interval: Any, expected: str, note: str = "") -> None:
         """Judge a claim by its interval (`lib.ledger.judge`). effect=None: not testable here, say why in `note`."""
         effect, interval = ledger.finite(effect, f"the effect of claim {id}"), bounds(interval)
         if (effect is None) != (interval is None) or (effect is None and not note):
@@ -231,7 +230,6 @@ class Run:
             raise WorkbookError(f"Claim {id} is judged twice on this page: give each claim its own id.")
         entry = Claim(id, text, effect, interval, expected, ledger.judge(interval, expected), note)
         self.ledger.claims.append(entry)
-        return entry
 
     def finish(self) -> None:
         """Show the claims with their verdicts and our numbers beside the printed ones, and write the ledger."""

@@ -90,6 +90,14 @@ def test_the_graph_has_one_job_a_page():
     assert "runs/smoke/00_start_here.ipynb" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("pages", "jobs"), [("", ["00_", "01_", "02_"]), ("01", ["01_"]), ("02_pca_toy", ["02_"])])
+def test_pages_may_be_none_a_number_or_a_name(pages, jobs):
+    done = snakemake("--forceall", "--config", "profile=smoke", f"pages={pages}")
+    assert done.returncode == 0, done.stderr
+    log = done.stdout + done.stderr
+    assert [name for name in ("00_", "01_", "02_") if f"runs/smoke/{name}" in log] == jobs
+
+
 def test_the_graph_refuses_unknown_pages():
     done = snakemake("--config", "profile=smoke", "pages=77")
     assert done.returncode != 0

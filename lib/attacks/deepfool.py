@@ -4,9 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from lib.attacks.embeddings import verification
-from lib.attacks.guard import arranged, batch_size, check_images, differentiable, frozen
+from lib.attacks.guard import arranged, check_images, differentiable, frozen
 from lib.attacks.objectives import Objective, class_labels
 from lib.errors import WorkbookError
+from lib.models.base import batch_size
 
 
 def class_boundaries(model: nn.Module, labels: Tensor, top: int | None = None) -> Objective:

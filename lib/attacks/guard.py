@@ -59,13 +59,6 @@ def arranged(x: Tensor, *models: nn.Module) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def batch_size(given: int | None, device: torch.device) -> int:
-    """Images per pass: `given`, else 32 on a CPU (more no longer fit its cache and get slower) and 256 elsewhere."""
-    if given is not None and given < 1:
-        raise WorkbookError(f"A batch holds at least one image, but batch = {given} came: raise it.")
-    return given or (32 if device.type == "cpu" else 256)
-
-
 def check_images(x: Tensor, rows: int | None = None) -> None:
     """Refuse anything but finite images (n, C, H, W) in [0,1]; with `rows`, refuse another n."""
     if not isinstance(x, Tensor) or x.ndim != 4 or not x.is_floating_point():

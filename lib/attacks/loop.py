@@ -10,10 +10,11 @@ from torch import Tensor
 
 from lib.attacks.budgets import Budget, Region, normal, norms
 from lib.attacks.diversity import diversify
-from lib.attacks.guard import arranged, batch_size, check_images, differentiable, frozen
+from lib.attacks.guard import arranged, check_images, differentiable, frozen
 from lib.attacks.objectives import Objective
 from lib.attacks.settings import Settings
 from lib.errors import WorkbookError
+from lib.models.base import batch_size
 from lib.progress import progress as shown
 
 Score = Objective | Callable[[Tensor], Tensor]

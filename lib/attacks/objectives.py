@@ -7,8 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.attacks.guard import batch_size, device_of, differentiable, frozen
+from lib.attacks.guard import device_of, differentiable, frozen
 from lib.errors import WorkbookError
+from lib.models.base import batch_size
 
 
 @dataclass(frozen=True)

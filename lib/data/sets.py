@@ -1,17 +1,15 @@
 """The two things that every data set is made of: images with labels, and verification pairs over them."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import BoolTensor, LongTensor, Tensor
-from tqdm.auto import tqdm
 
 from lib.errors import WorkbookError
+from lib.progress import progress as shown
 
 CHUNK = 256  # images decoded at once
-PATIENCE = 5.0  # seconds of expected work from which a progress bar is worth its line
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +87,15 @@ class ImageSet:
     def images(self, index: Sequence[int] | Tensor | None = None, progress: bool = False) -> Tensor:
         """The images at `index` (default: all) as float32 (k, C, H, W) in [0, 1].
 
-        `index` holds positions or is a boolean mask (n,). `progress` shows a bar where more than five seconds of
-        decoding are expected. Raises WorkbookError for positions outside the set or an empty index.
+        `index` holds positions or is a boolean mask (n,). `progress` shows a bar when decoding takes
+        more than a moment. Raises WorkbookError for positions outside the set or an empty index.
         """
         wanted = self._positions(index)
-        start = time.monotonic()
         head = self.read(wanted[:CHUNK])
-        pace = time.monotonic() - start
         out = torch.empty(len(wanted), *head.shape[1:])
         out[: len(head)] = head
         chunks = range(CHUNK, len(wanted), CHUNK)
-        quiet = not progress or pace * len(chunks) < PATIENCE
-        for at in tqdm(chunks, desc=f"reading {self.name}", leave=False, disable=quiet):
+        for at in shown(chunks, f"reading {self.name}") if progress else chunks:
             out[at : at + CHUNK] = self.read(wanted[at : at + CHUNK])
         return out.div_(255)
 

@@ -10,8 +10,11 @@ from lib.attacks import FGSM, PGD, Intensity, deepfool, in_batches, pair_boundar
 from lib.errors import WorkbookError, choices
 from lib.models import Recogniser, similarity
 
-# PIN states no step size; a quarter of the box is the usual choice for ten steps. "best" is the worst case met.
-SETTINGS = {"FGSM": FGSM, "PGD": PGD.but(step="eps/4", steps=10, keep="best")}
+# PIN states neither step size nor norm of its PGD; a quarter of the radius is the usual step for ten steps, and sign
+# steps in a box the usual norm. "PGD-L2" walks along the gradient itself in the ball of the same intensity. "best" is
+# the worst case that an image met.
+TEN_STEPS = PGD.but(step="eps/4", steps=10, keep="best")
+SETTINGS = {"FGSM": (FGSM, "linf"), "PGD": (TEN_STEPS, "linf"), "PGD-L2": (TEN_STEPS.but(rule="l2"), "l2")}
 ATTACKS = (*SETTINGS, "DeepFool")
 
 
@@ -29,9 +32,9 @@ def attack_pairs(
 ) -> Tensor:
     """Adversarial versions (P, C, H, W) of the first images of verification pairs, at exactly PIN's intensity or below.
 
-    name: 'FGSM', 'PGD' (10 steps) or 'DeepFool' (scaled to the intensity). x, y (P, C, H, W) in [0,1]; same (P,):
-    a genuine pair's similarity is lowered, an impostor pair's raised. threshold: the cosine at which DeepFool's
-    decision lies. Deterministic for a seed on one kind of machine.
+    name: 'FGSM', 'PGD' and 'PGD-L2' (10 steps) or 'DeepFool' (scaled to the intensity). x, y (P, C, H, W) in [0,1];
+    same (P,): a genuine pair's similarity is lowered, an impostor pair's raised. threshold: the cosine at which
+    DeepFool's decision lies. Deterministic for a seed on one kind of machine.
     """
     if name not in ATTACKS:
         raise WorkbookError(f"There is no attack '{name}' here: choose one of {choices(ATTACKS)}.")
@@ -39,7 +42,8 @@ def attack_pairs(
         goal = pair_boundaries(model, y, same, threshold)
         return rescale_to_intensity(x, deepfool(goal, x, batch=batch), Intensity(intensity))
     goal, generator = verification(model, y, same), torch.Generator().manual_seed(seed)
-    return in_batches(goal, x, Intensity(intensity), SETTINGS[name], batch=batch, generator=generator)
+    settings, norm = SETTINGS[name]
+    return in_batches(goal, x, Intensity(intensity, norm=norm), settings, batch=batch, generator=generator)
 
 
 def attacked_scores(

@@ -4,6 +4,7 @@ A subspace is a set of pixels: a mask (H, W). All noises have the same L2 norm, 
 whatever the size of the subspace; so a difference between subspaces is a difference in sensitivity.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -11,10 +12,8 @@ from torch import Tensor
 
 from lib.attacks import Intensity
 from lib.errors import WorkbookError
-from lib.models import Recogniser, embed_all
+from lib.models import Recogniser, batch_size, embed_all
 from lib.progress import progress
-
-BATCH = 128  # images per forward pass
 
 
 def band(size: tuple[int, int], first: int, height: int) -> Tensor:
@@ -71,15 +70,16 @@ def similarity_under_noise(
     """
     device = next(model.parameters()).device
     x, partner = x.to(device), embed_all(model, y)
-    rows = max(1, BATCH // noises)
+    batch = batch_size(None, device)
+    rows = max(1, batch // noises)
     found = {}
     for name, mask in progress(list(masks.items()), "noise in each subspace"):
         generator = torch.Generator(device).manual_seed(seed)
         parts = []
         for part, other in zip(x.split(rows), partner.split(rows), strict=True):
             noisy = [
-                part[:, None] + subspace_noise(part, mask, intensity, min(BATCH, noises - done), generator)
-                for done in range(0, noises, BATCH)
+                part[:, None] + subspace_noise(part, mask, intensity, min(batch, noises - done), generator)
+                for done in range(0, noises, batch)
             ]
             embedded = [model.embed(chunk.flatten(0, 1)).unflatten(0, chunk.shape[:2]) for chunk in noisy]
             parts.append((torch.cat(embedded, 1) * other[:, None]).sum(2).cpu())
@@ -90,16 +90,25 @@ def similarity_under_noise(
 def spread_and_shift(
     noisy: Mapping[str | int, Tensor], clean: Tensor
 ) -> tuple[dict[str | int, Tensor], dict[str | int, Tensor]]:
-    """Per subspace, over the noises of each pair: standard deviation (P,), and mean less the clean similarity (P,)."""
-    spread = {name: scores.std(1) for name, scores in noisy.items()}
+    """Per subspace, over the K noises of each pair: standard deviation (P,), and mean less the clean similarity (P,).
+
+    The standard deviation is divided by c4(K), so that a small K does not pull its mean over pairs down.
+    """
+    spread = {name: scores.std(1) / c4(scores.shape[1]) for name, scores in noisy.items()}
     return spread, {name: scores.mean(1) - clean for name, scores in noisy.items()}
+
+
+def c4(n: int) -> float:
+    """Expected sample standard deviation of n normal draws over the true one: sqrt(2/(n-1)) G(n/2) / G((n-1)/2)."""
+    return math.sqrt(2 / (n - 1)) * math.exp(math.lgamma(n / 2) - math.lgamma((n - 1) / 2))
 
 
 def similarity_gradient(model: Recogniser, x: Tensor, y: Tensor) -> Tensor:
     """Gradient of each pair's cosine similarity by the pixels of x: (P, C, H, W), on the CPU."""
     partner = embed_all(model, y)
+    batch = batch_size(None, partner.device)
     parts = []
-    for part, other in zip(x.split(BATCH), partner.split(BATCH), strict=True):
+    for part, other in zip(x.split(batch), partner.split(batch), strict=True):
         leaf = part.to(other.device).requires_grad_()
         score = (model.embed(leaf) * other).sum()
         parts.append(torch.autograd.grad(score, leaf)[0].cpu())

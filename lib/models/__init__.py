@@ -1,6 +1,6 @@
 """Recognisers: normalisation inside, pixels in [0,1] outside, `embed` gives unit vectors."""
 
-from lib.models.base import Recogniser, embed_all, evaluating, similarity
+from lib.models.base import Recogniser, batch_size, embed_all, evaluating, similarity
 from lib.models.fuse import fold_batchnorm, quick
 from lib.models.mobilefacenet import MobileFaceNet, MobileFaceNetPReLU
 from lib.models.wrappers import GrayInput, from_module, from_onnx, to_gray
@@ -12,6 +12,7 @@ __all__ = [
     "MobileFaceNet",
     "MobileFaceNetPReLU",
     "Recogniser",
+    "batch_size",
     "embed_all",
     "evaluating",
     "fold_batchnorm",

@@ -47,6 +47,13 @@ class Recogniser(nn.Module):
             raise WorkbookError(f"{self.name} expects images of shape {expected} and got {tuple(x.shape)}{hint}.")
 
 
+def batch_size(given: int | None, device: torch.device) -> int:
+    """Images per pass: `given`, else 32 on a CPU (more no longer fit its cache and get slower) and 256 elsewhere."""
+    if given is not None and given < 1:
+        raise WorkbookError(f"A batch holds at least one image, but batch = {given} came: raise it.")
+    return given or (32 if device.type == "cpu" else 256)
+
+
 @contextmanager
 def evaluating(*models: nn.Module) -> Iterator[None]:
     """Put `models` in eval mode; give every submodule its own flag back afterwards, exceptions included."""
@@ -61,11 +68,11 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def embed_all(model: nn.Module, images: Tensor, batch: int = 128) -> Tensor:
+def embed_all(model: nn.Module, images: Tensor, batch: int | None = None) -> Tensor:
     """Unit embeddings (n, d) of many images (n, C, H, W) in [0,1], in batches, in eval mode, on the model's device."""
     where = next(model.parameters()).device
     with evaluating(model):
-        return torch.cat([model.embed(part.to(where)).float() for part in images.split(batch)])
+        return torch.cat([model.embed(part.to(where)).float() for part in images.split(batch_size(batch, where))])
 
 
 def similarity(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ NAMES = ("mobilefacenet", "mobilefacenet_prelu")  # first and second recogniser 
 
 def small_weights(seed: int) -> dict[str, Tensor]:
     """The weights of the small recogniser, trained on people that no page tests on (about 20 s on two cores)."""
-    return train_small_recogniser(practice_faces(), seed=seed).state_dict()
+    return train_small_recogniser(practice_faces(), seed=seed, progress=True).state_dict()
 
 
 def recogniser_for(run: Run, faces: ImageSet, *, second: bool = False) -> Recogniser:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from lib.data.procedural import load_procedural
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 from lib.models.small import SmallRecogniser
+from lib.progress import progress as shown
 
 PRACTICE_SEED = 1_000_003  # the default set's persons have seed 0, and a person depends on the seed and number alone
 BATCH, PEAK_RATE, WEIGHT_DECAY = 64, 3e-3, 5e-4
@@ -46,7 +46,7 @@ def train_small_recogniser(
         torch.manual_seed(seed)
         model = SmallRecogniser().to(device=device, memory_format=torch.channels_last)
     losses = training_losses(model, faces, steps, seed)
-    for _ in tqdm(losses, total=steps, desc="small recogniser", leave=False, disable=not progress):
+    for _ in shown(losses, "training the small recogniser", steps) if progress else losses:
         pass
     return model.eval()
 

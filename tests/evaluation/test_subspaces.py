@@ -71,6 +71,13 @@ def test_agrees_with_a_slow_loop(model, pair):
     assert torch.allclose(fast, slow, atol=1e-6)
 
 
+def test_few_noises_do_not_bias_the_spread():
+    draws = torch.randn(20_000, 4, generator=torch.Generator().manual_seed(0))
+    spread, shift = spread_and_shift({"all": draws}, torch.zeros(20_000))
+    assert spread["all"].mean() == pytest.approx(1, abs=0.01)
+    assert shift["all"].mean() == pytest.approx(0, abs=0.01)
+
+
 def test_no_noise_no_change(model, pair):
     scores = similarity_under_noise(model, *pair, regions(SIZE), 0.0 + 1e-9, 4)
     spread, shift = spread_and_shift(scores, similarity(model, *pair))
