@@ -1,7 +1,7 @@
 """How models are judged: verification, classification, confidence intervals, and the honesty checks of a defence."""
 
 from lib.evaluation.intervals import Interval, bootstrap, pair_bootstrap, pair_difference, std_interval, wilson
-from lib.evaluation.verification import auc, eer, error_at_threshold, roc, tar_at_far, ten_fold_accuracy
+from lib.evaluation.verification import auc, eer, error_at_threshold, roc, tar_at_far, ten_fold_accuracy, worst_scores
 
 __all__ = [
     "Interval",
@@ -16,4 +16,5 @@ __all__ = [
     "tar_at_far",
     "ten_fold_accuracy",
     "wilson",
+    "worst_scores",
 ]

@@ -120,6 +120,15 @@ def best_threshold(scores: Tensor, same: Tensor) -> float:
     return ((edges[cut] + edges[cut + 1]) / 2).item()
 
 
+def worst_scores(same: Tensor, *scores: Tensor) -> Tensor:
+    """The worst case of each pair over several attacks: genuine pairs keep their lowest, impostors their highest score.
+
+    scores and same (P,); the EER of the result is that of an attacker who tries every attack on every pair.
+    """
+    every = torch.stack([checked(some, same, both=False)[0] for some in scores])
+    return torch.where(torch.as_tensor(same).cpu(), every.amin(0), every.amax(0))
+
+
 def checked(
     scores: Tensor, same: Tensor, weights: Tensor | None = None, both: bool = True
 ) -> tuple[Tensor, Tensor, Tensor | None]:

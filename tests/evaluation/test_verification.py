@@ -15,6 +15,7 @@ from lib.evaluation.verification import (
     roc,
     tar_at_far,
     ten_fold_accuracy,
+    worst_scores,
 )
 
 
@@ -200,3 +201,10 @@ def test_more_bad_input():
         tar_at_far(scores, same, 10)
     with pytest.raises(WorkbookError, match="2 folds"):
         ten_fold_accuracy(scores, same, torch.zeros(60))
+
+
+def test_worst_scores_by_hand():
+    same = torch.tensor([True, True, False, False])
+    one, two = torch.tensor([0.9, 0.2, 0.1, 0.6]), torch.tensor([0.5, 0.4, 0.3, 0.2])
+    assert worst_scores(same, one, two).tolist() == pytest.approx([0.5, 0.2, 0.3, 0.6])
+    assert eer(worst_scores(same, one, two), same) >= max(eer(one, same), eer(two, same))
