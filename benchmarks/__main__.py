@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--device cpu|cuda] [--repeats N] [--batch N]`: prints each ratio, its target, pass or fail.
+"""`python -m benchmarks [--device D] [--repeats N] [--batch N]`: prints each ratio, its target, pass or fail.
 
 Both sides of a ratio run in turn, in changing order, so that a slow spell of the machine hits both; the ratio is the
 median over the rounds, and the spread shows how noisy the machine was. On a CPU the clock is the processor time of one
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lib.attacks import PGD, Linf, PairLogits, ascend, class_boundaries, deepfool, frozen, pair_boundaries, verification
 from lib.errors import WorkbookError
 from lib.models import Recogniser, load_recogniser
+from lib.run import choose_device
 
 STEPS = 10
 Work = Callable[[], object]
@@ -124,12 +125,11 @@ def report(name: str, above: list[float], below: list[float], target: str, passe
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed ratios of the attack room.")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--repeats", type=int, default=7, help="rounds of the PGD ratios")
-    parser.add_argument("--batch", type=int, default=16, help="pairs in the PGD ratios (DeepFool always takes 64)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--repeats", type=int, default=21, help="rounds of the PGD ratios")
+    parser.add_argument("--batch", type=int, default=8, help="pairs in the PGD ratios (DeepFool always takes 64)")
     options = parser.parse_args()
-    if options.device == "cuda" and not torch.cuda.is_available():
-        raise WorkbookError("This machine has no CUDA device that torch can use: run the benchmark with --device cpu.")
+    options.device = choose_device(options.device).type
     return options
 
 
