@@ -27,7 +27,7 @@ class Page:
 
 
 PAGES = [
-    Page("00_start_here", "-", "what the book is, environment and data check, map"),
+    Page("00_start_here", "the book", "what the book is, environment and data check, map"),
     Page("01_subspace_noise", "PIN", "Figs 2-4"),
     Page("02_pca_toy", "PIN", "Figs 5-6, the PCA rows of Table XV"),
     Page("03_learnable_pca", "PIN", "Tables I-III, Figs 8, 9, 14: training the agent"),

@@ -1,7 +1,9 @@
 """Where things are. Every path is anchored at the checkout, so a page runs the same from any folder."""
 
+import glob
 import os
-import tempfile
+import platform
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,14 +27,29 @@ def data_root() -> Path:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a scratch path beside `path` and move it there when the block succeeds; leave nothing when it fails."""
+    """Yield a scratch path beside `path` and move it there when the block succeeds; leave nothing when it fails.
+
+    What a killed process of this machine left for the same path is swept away.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    scratch = Path(name)
+    mark = f".{path.stem}-{platform.node()}-"
+    for old in path.parent.glob(f"{glob.escape(mark)}*{path.suffix}"):
+        if not alive(old.name.removeprefix(mark).split("-")[0]):
+            old.unlink(missing_ok=True)
+    scratch = path.with_name(f"{mark}{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield scratch
-        scratch.chmod(0o644)
         scratch.replace(path)
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def alive(pid: str) -> bool:
+    """Whether a process with this number runs on this machine."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -133,7 +133,7 @@ class Run:
     overrides: dict[str, Any]
 
     def __post_init__(self) -> None:
-        changed = self.overrides or self.data != "auto"
+        changed = self.overrides or self.data != "auto" or self.seed
         base = RUNS / "custom" if changed else FIGURES  # figures/ holds only what a page measures as it stands
         self.folder: Path = base / self.profile / self.page
         self.ledger = Ledger(self.page, self.profile)

@@ -1,5 +1,6 @@
 """Knobs for readers in a live notebook; one static picture everywhere else."""
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -27,6 +28,7 @@ def knobs(run: Run, draw: Callable[..., Figure], name: str, caption: str, **rang
         from ipywidgets import interact_manual
         from matplotlib import pyplot as plt
 
+        @functools.wraps(draw)  # the sliders start at the defaults of `draw`
         def redraw(**values: object) -> None:
             draw(**values)
             plt.show()

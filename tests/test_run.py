@@ -88,8 +88,9 @@ def test_ledger_refuses_gaps(page):
         page.claim("pin-3", "text", None, None, "> 0", note="no data")
 
 
-def test_changed_settings_never_touch_figures(tmp_path):
-    page = start("01_subspace_noise", profile="laptop", device="cpu", overrides={"pairs": 2})
+@pytest.mark.parametrize("changed", [{"overrides": {"pairs": 2}}, {"data": "embedded"}, {"seed": 1}])
+def test_changed_settings_never_touch_figures(changed):
+    page = start("01_subspace_noise", profile="laptop", device="cpu", **changed)
     assert "custom" in page.folder.parts
 
 

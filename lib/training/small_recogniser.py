@@ -1,5 +1,6 @@
 """Trains the small recogniser on procedural faces, in seconds, with no data and no network."""
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -27,6 +28,7 @@ def cosine_margin_loss(embeddings: Tensor, prototypes: Tensor, labels: Tensor, s
     return F.cross_entropy(scale * (cosine - margin * F.one_hot(labels, len(prototypes))), labels)
 
 
+@functools.cache
 def practice_faces() -> ImageSet:
     """What the small recogniser learns from: 800 persons, four pictures each, of a seed that no page tests on."""
     return load_procedural(people=1000, per_person=4, seed=PRACTICE_SEED)
@@ -81,10 +83,16 @@ def _material(faces: ImageSet, model: SmallRecogniser) -> tuple[Tensor, Tensor, 
     labels = faces.labels[index].unique(return_inverse=True)[1]
     if labels.max() < 1:
         raise WorkbookError(f"Training a recogniser needs at least two people; '{faces.name}' has one: add more.")
-    pictures = faces.read(index.tolist())
+    pictures = _pictures(faces)
     model.check(pictures)
     known = [faces.attributes[name][index] for name in ("identity", "skin") if name in faces.attributes]
     return pictures, labels, torch.cat(known, dim=1) if known else torch.empty(len(index), 0)
+
+
+@functools.lru_cache(maxsize=1)  # a second recogniser learns from the same pictures: drawing takes as long as training
+def _pictures(faces: ImageSet) -> Tensor:
+    """Training pictures uint8 (n, C, H, W) of a set."""
+    return faces.read(faces.splits.get("train", torch.arange(len(faces))).tolist())
 
 
 def _batches(n: int, steps: int, seed: int) -> Iterator[Tensor]:
