@@ -46,6 +46,6 @@ def test_what_a_killed_process_left_is_swept(tmp_path):
 
 def test_the_data_root_counts_from_the_checkout(monkeypatch):
     monkeypatch.setenv("WORKBOOK_DATA", "../shared/data")
-    assert data_root() == (paths.ROOT.parent / "shared" / "data")
+    assert data_root() == (paths.ROOT.parent / "shared" / "data").resolve()
     monkeypatch.delenv("WORKBOOK_DATA")
     assert data_root().parts[-2:] == (".cache", "robust-faces-workbook")
