@@ -139,9 +139,7 @@ def execute(asked: argparse.Namespace) -> None:
         for page in asked.pages:
             print(f"published {publish(page, asked.profile).name}")
     elif asked.command == "scoreboard":
-        board = scoreboard.build(asked.profile)
-        if asked.profile != "smoke":
-            board = scoreboard.build()
+        board = scoreboard.build("smoke" if asked.profile == "smoke" else None)
         print(scoreboard.summary(asked.profile))
         print(f"in full: {board.relative_to(ROOT)}")
     else:

@@ -2,7 +2,7 @@
 
 import html
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -63,7 +63,7 @@ def records(found: dict[str, Ledger]) -> pd.DataFrame:
     return stacked(found, lambda book: records_frame(book.records) if book.records else None)
 
 
-def stacked(found: dict[str, Ledger], frame_of) -> pd.DataFrame:  # noqa: ANN001
+def stacked(found: dict[str, Ledger], frame_of: Callable[[Ledger], pd.DataFrame | None]) -> pd.DataFrame:
     """The pages' frames one under the other, with source, page, profile and device in front."""
     sources = {page.name: page.source for page in PAGES}
     frames = []

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WorkbookError
+from lib.models.base import evaluating
 
 DROPOUT = nn.modules.dropout._DropoutNd
 
@@ -19,19 +20,17 @@ def frozen(*models: nn.Module, dropout: bool = False) -> Iterator[None]:
     partly in training or partly frozen comes back exactly so. `dropout=True` leaves the dropout layers active
     (DFANet's ensemble of thinned networks).
     """
-    modes = {module: module.training for model in models for module in model.modules()}
     flags = {weight: weight.requires_grad for model in models for weight in model.parameters()}
-    try:
-        for module in modes:
-            module.training = dropout and isinstance(module, DROPOUT)
-        for weight in flags:
-            weight.requires_grad_(False)
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for weight, flag in flags.items():
-            weight.requires_grad_(flag)
+    with evaluating(*models):
+        try:
+            for module in (module for model in models for module in model.modules() if dropout):
+                module.training = isinstance(module, DROPOUT)
+            for weight in flags:
+                weight.requires_grad_(False)
+            yield
+        finally:
+            for weight, flag in flags.items():
+                weight.requires_grad_(flag)
 
 
 @contextmanager
