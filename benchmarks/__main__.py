@@ -16,9 +16,21 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from lib.attacks import PGD, Linf, PairLogits, ascend, class_boundaries, deepfool, frozen, pair_boundaries, verification
+from lib.attacks import (
+    PGD,
+    Linf,
+    PairLogits,
+    ascend,
+    class_boundaries,
+    deepfool,
+    evolutionary,
+    frozen,
+    pair_boundaries,
+    pair_decision,
+    verification,
+)
 from lib.errors import WorkbookError
-from lib.models import Recogniser, load_recogniser
+from lib.models import GrayInput, Recogniser, load_recogniser, to_gray
 from lib.run import choose_device
 
 STEPS = 10
@@ -162,6 +174,25 @@ def deepfool_ratios(case: Case, rounds: int, device: str) -> list[bool]:
     ]
 
 
+def evolutionary_ratio(case: Case, rounds: int, device: str) -> list[bool]:
+    """The evolutionary attack where a decision costs nothing, against the decisions of a recogniser, on gray pairs."""
+    images, start = to_gray(case.probes), to_gray(case.probes).flip(0)
+    decision = pair_decision(GrayInput(case.model), case.reference, case.same)
+    flags = torch.arange(len(images), device=device) % 5 == 0  # a fifth succeeds: the rate at which mu stays
+
+    @torch.no_grad()
+    def queries() -> None:
+        with frozen(case.model):
+            for _ in range(STEPS):
+                decision(images)
+
+    queries()  # warm-up
+    own = {"own": lambda: evolutionary(lambda _: flags, images, start, STEPS + 1, report=()), "queries": queries}
+    times = measure(own, rounds, device)
+    title = f"Evolutionary attack's own work on {len(images)} pairs / its model queries"
+    return [report(title, times["own"], times["queries"], "at most 0.2", lambda ratio: ratio <= 0.2)]
+
+
 def main() -> int:
     """Measure the ratios; 1 when one misses its target."""
     options = arguments()
@@ -171,6 +202,7 @@ def main() -> int:
     model = load_recogniser("mobilefacenet", device)
     few, many = make_case(model, options.batch, device), make_case(model, 64, device)
     results = pgd_ratios(few, options.repeats, device) + deepfool_ratios(many, 2, device)
+    results += evolutionary_ratio(many, 5, device)
     ours, theirs = our_deepfool(few), their_deepfool(few)
     apart = ((ours - theirs).norm() / (ours - few.probes).norm()).item()
     print(f"The two DeepFools' perturbations differ by {apart:.1e} of their length.")

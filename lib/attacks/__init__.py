@@ -1,4 +1,5 @@
-"""Attacks: one ascent loop whose objective, budget and step rule are arguments; DeepFool; doors to other libraries.
+"""Attacks: one ascent loop whose objective, budget and step rule are arguments; DeepFool; doors to other libraries;
+the face-specific ones: the decision-based evolutionary attack, the universal sticker, dropout surrogates (DFANet).
 
     adversarial = ascend(verification(model, reference, same), probes, Intensity(0.04), PGD.but(step="eps/4"))
 
@@ -20,6 +21,7 @@ from lib.attacks.embeddings import (
     triplet,
     verification,
 )
+from lib.attacks.evolutionary import ROBFR, Evolution, Evolved, evolutionary, pair_decision
 from lib.attacks.guard import frozen
 from lib.attacks.loop import ascend, in_batches, scores, worst_case
 from lib.attacks.objectives import Objective, cross_entropy, dlr, embedder, kl, margin
@@ -40,9 +42,12 @@ from lib.attacks.settings import (
     UPGD,
     Settings,
 )
+from lib.attacks.sticker import paste, total_variation, train_sticker
+from lib.attacks.thinned import DFANET, thinned
 
 __all__ = [
     "BIM",
+    "DFANET",
     "DIFGSM",
     "EOTPGD",
     "FGSM",
@@ -54,10 +59,13 @@ __all__ = [
     "PGD",
     "PGD_L2",
     "RANDOM",
+    "ROBFR",
     "SINIFGSM",
     "TPGD",
     "UPGD",
     "AutoAttackResult",
+    "Evolution",
+    "Evolved",
     "Intensity",
     "KnownRows",
     "Linf",
@@ -74,6 +82,7 @@ __all__ = [
     "dlr",
     "dodging",
     "embedder",
+    "evolutionary",
     "feature_distance",
     "frozen",
     "impersonation",
@@ -85,8 +94,13 @@ __all__ = [
     "nt_xent",
     "nt_xent_rows",
     "pair_boundaries",
+    "pair_decision",
+    "paste",
     "rescale_to_intensity",
     "scores",
+    "thinned",
+    "total_variation",
+    "train_sticker",
     "triplet",
     "verification",
     "worst_case",

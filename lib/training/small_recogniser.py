@@ -12,20 +12,12 @@ from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 from lib.models.small import SmallRecogniser
 from lib.progress import progress as shown
+from lib.training.margins import cosine_margin_loss
 
 PRACTICE_SEED = 1_000_003  # the default set's persons have seed 0, and a person depends on the seed and number alone
 BATCH, PEAK_RATE, WEIGHT_DECAY = 64, 3e-3, 5e-4
 SCALE, MARGIN = 16.0, 0.2
 MARGIN_WEIGHT, FACTOR_WEIGHT = 0.2, 30.0
-
-
-def cosine_margin_loss(embeddings: Tensor, prototypes: Tensor, labels: Tensor, scale: float, margin: float) -> Tensor:
-    """CosFace's softmax (Wang et al. 2018, equation 4): the cosine to one's own class must win by `margin`.
-
-    `embeddings` (n, d) and `prototypes` (classes, d) are raw and get normalised here; `labels` (n,) int64.
-    """
-    cosine = F.normalize(embeddings, dim=1) @ F.normalize(prototypes, dim=1).T
-    return F.cross_entropy(scale * (cosine - margin * F.one_hot(labels, len(prototypes))), labels)
 
 
 @functools.cache

@@ -1,0 +1,98 @@
+"""PIN's defence as pages 03 to 06 share it: one table of sizes, one set of trained networks, everything kept."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from torch import nn
+
+from lib.data.pages import other_people
+from lib.data.sets import ImageSet, Pairs
+from lib.defences.agent import DenoisingAutoencoder
+from lib.defences.learnable_pca import LearnablePCA
+from lib.run import Run
+from lib.training.loop import Recipe
+from lib.training.pin import (
+    AgentPlan,
+    Material,
+    Trained,
+    agent_from,
+    denoiser_from,
+    material,
+    train_agent,
+    train_denoiser,
+)
+
+PENALTY = 0.004  # lambda for our basis and recogniser, chosen on held-out pairs on page 03; the source has 0.015
+
+
+def row(smoke: object, laptop: object, gpu: object, paper: object) -> dict[str, object]:
+    """A knob of `run.scale`: its value in each profile."""
+    return {"smoke": smoke, "laptop": laptop, "gpu": gpu, "paper": paper}
+
+
+# Rows for `run.scale`: the same on every page of PIN, so that a network is trained once for all of them.
+KNOBS = {
+    "parts": row(1, 1, 2, 2),
+    "components": row(80, 2500, 2500, 2500),
+    "fit_images": row(120, 4000, 4000, 5000),
+    "held_images": row(40, 400, 400, 400),
+    "gallery": row(4, 40, 80, 80),
+    "denoiser_width": row(4, 8, 64, 64),
+    "denoiser_steps": row(20, 1500, 6000, 1_000_000),
+    "agent_width": row(4, 8, 64, 64),
+    "agent_steps": row(40, 4000, 12_000, 5_000_000),
+    "agent_batch": row(20, 20, 256, 20),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class PIN:
+    """PIN's parts for test pairs: material, autoencoder, and agents on request (each trained once and kept)."""
+
+    run: Run
+    scale: SimpleNamespace
+    material: Material
+    denoiser: DenoisingAutoencoder
+    denoiser_trained: Trained
+    plan: AgentPlan
+
+    def train(self, denoised: bool = True, **changes: object) -> Trained:
+        """{"weights", "history"} of an agent; changes: to its plan, as `penalty=0.015` or `kind="coefficients"`."""
+        part, denoiser = self.material, self.denoiser if denoised else None
+        return self.run.kept(train_agent, part.learn, part.held_out, part.basis, denoiser, self.plan.but(**changes))
+
+    def agent(self, denoised: bool = True, **changes: object) -> nn.Module:
+        """The trained agent, frozen."""
+        trained, denoiser = self.train(denoised, **changes), self.denoiser if denoised else None
+        return agent_from(trained, self.material.basis, denoiser, self.plan.but(**changes))
+
+    def defence(self, surrogate: str = "concrete", denoised: bool = True, **changes: object) -> LearnablePCA:
+        """PIN in front of a recogniser, its agent trained."""
+        return LearnablePCA(self.material.basis, self.agent(denoised, **changes), surrogate).to(self.run.device)
+
+
+def pin_for(run: Run, faces: ImageSet, pairs: Pairs, scale: SimpleNamespace) -> PIN:
+    """PIN trained on people of `faces` who occur in none of `pairs`."""
+    index = other_people(faces, pairs, len(faces))
+    part = material(
+        run.kept, faces, index, scale.components, scale.fit_images, scale.held_images, scale.gallery, run.device
+    )
+    amp = run.device.type == "cuda"
+    recipe = Recipe(scale.denoiser_steps, batch=16, check_every=max(1, scale.denoiser_steps // 10), amp=amp)
+    width, device = scale.denoiser_width, str(run.device)
+    trained = run.kept(train_denoiser, part.learn, part.held_out, width, recipe, device)
+    denoiser = denoiser_from(trained, width).to(run.device).requires_grad_(False)
+    return PIN(run, scale, part, denoiser, trained, agent_plan(scale, amp))
+
+
+def agent_plan(scale: SimpleNamespace, amp: bool = False) -> AgentPlan:
+    """The agent of this scale: Adam in place of the source's descent, slower for the convolutions, with a small pull.
+
+    Without normalisation layers the logits react strongly to every weight. With the source's optimiser and one rate for
+    all parts, each probability is 0 or 1 long before the policy has learnt which (page 03 shows it).
+    """
+    steps = scale.agent_steps
+    recipe = Recipe(
+        steps, scale.agent_batch, rate=1e-4, check_every=max(1, steps // 30), amp=amp, shares={"selection": 0.1}
+    )
+    return AgentPlan(recipe, scale.agent_width, penalty=PENALTY, baseline="leave-one-out", pull=3e-6)
