@@ -29,6 +29,17 @@ class DenoisingAutoencoder(nn.Module):
         up = [layer for a, b in pairwise(sizes[:0:-1]) for layer in (self._rise(a), _conv(a, b))]
         last = nn.Sequential(self._rise(width), nn.Conv2d(width, 1, 3, 1, 1, bias=False), nn.Tanh())
         self.layers = nn.Sequential(*down, *up, last)
+        self._keep_the_scale()
+
+    @torch.no_grad()
+    def _keep_the_scale(self) -> None:
+        """Weights with which a picture reaches the tanh; with torch's own ones the output starts, and stays, flat."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=0.25)
+            if isinstance(module, nn.ConvTranspose2d):  # a stride of 2 meets a quarter of the kernel at each place
+                nn.init.kaiming_normal_(module.weight, a=0.25, mode="fan_out").mul_(2)
+        self.layers[-1][1].weight.mul_(0.3)
 
     @staticmethod
     def _rise(channels: int) -> nn.Sequential:

@@ -8,6 +8,8 @@ five conditions of PIN, Section V-F, and AutoAttack's own warnings.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from lib.errors import WorkbookError
 from lib.evaluation.intervals import Interval
 
@@ -95,3 +97,93 @@ def _ends(error: Error) -> tuple[float, float]:
 def _show(error: Error) -> str:
     value = error.estimate if isinstance(error, Interval) else error
     return f"{100 * value:.2f} %"
+
+
+def more_steps_never_help_the_defender(steps: Sequence[int], errors: Sequence[Error]) -> Check:
+    """A longer attack must not do worse (the same for restarts or EOT draws); `steps` ascend."""
+    passed = monotone_in_bound(steps, errors).passed
+    verdict = "so more steps never help the defender" if passed else "so the attack loses what it had found"
+    curve = ", ".join(f"{_show(error)} at {step:g}" for step, error in zip(steps, errors, strict=True))
+    return Check("more steps never help the defender", passed, f"The error is {curve} steps, {verdict}.")
+
+
+def no_zero_gradients(share: Error) -> Check:
+    """No image may have a gradient of exactly zero, where a gradient attack is blind; `share` of such images."""
+    passed = _ends(share)[1] == 0
+    verdict = "as it should be" if passed else "so a gradient attack is blind there"
+    return Check("no zero gradients", passed, f"{_show(share)} of the images have a gradient of zero, {verdict}.")
+
+
+def random_search_finds_nothing_new(random: Sequence[bool], gradient: Sequence[bool]) -> Check:
+    """Of the same pairs, those that random search breaks and those that the gradient attack breaks (PIN, V-F (v))."""
+    if len(random) != len(gradient) or not len(random):
+        raise WorkbookError(
+            f"Random search and gradient attack are compared on the same pairs, not on {len(random)} and "
+            f"{len(gradient)}: give one flag per pair for both."
+        )
+    new = sum(bool(found) and not bool(known) for found, known in zip(random, gradient, strict=True))
+    verdict = "as it should be" if not new else "which points to a masked gradient"
+    sentence = (
+        f"Of {len(random)} pairs random search breaks {sum(map(bool, random))} and the gradient attack "
+        f"{sum(map(bool, gradient))}; {new} of them only random search, {verdict}."
+    )
+    return Check("random search finds nothing new", not new, sentence)
+
+
+CHECKS = (
+    "adversarial never above clean",
+    "one step below iterative",
+    "white box at least black box",
+    "online at least offline",
+    "monotone in bound",
+    "reaches everything at large bound",
+    "more steps never help the defender",
+    "random search finds nothing new",
+    "no zero gradients",
+)
+
+
+def honesty(
+    *,
+    clean: Error | None = None,
+    one_step: Error | None = None,
+    iterative: Error | None = None,
+    black_box: Error | None = None,
+    white_box: Error | None = None,
+    offline: Error | None = None,
+    online: Error | None = None,
+    by_bound: Mapping[float, Error] | None = None,
+    by_steps: Mapping[int, Error] | None = None,
+    random_search: tuple[Sequence[bool], Sequence[bool]] | None = None,
+    zero_gradients: Error | None = None,
+) -> list[Check]:
+    """Every check whose numbers are given, in the order of `CHECKS`: one call puts a defence through the whole list.
+
+    Error rates in [0, 1]. by_bound, by_steps: {bound or steps: error}, ascending. random_search: the pairs (flags) that
+    it broke, and those that the gradient attack broke. zero_gradients: the share of images without a gradient.
+    white_box is the iterative attack unless given. `checks_frame` names what was left out.
+    """
+    white_box = iterative if white_box is None else white_box
+    named = {"the one-step attack": one_step, "the iterative attack": iterative, "the black-box attack": black_box}
+    named |= {"the white-box attack": white_box, "the offline attack": offline, "the online attack": online}
+    attacked = {name: error for name, error in named.items() if error is not None}
+    bounds, steps = (curve and (list(curve), list(curve.values())) for curve in (by_bound, by_steps))
+    inputs = [
+        (adversarial_never_above_clean, (clean, attacked or None)),
+        (one_step_below_iterative, (one_step, iterative)),
+        (white_box_at_least_black_box, (white_box, black_box)),
+        (online_at_least_offline, (online, offline)),
+        (monotone_in_bound, bounds),
+        (reaches_everything_at_large_bound, bounds),
+        (more_steps_never_help_the_defender, steps),
+        (random_search_finds_nothing_new, random_search),
+        (no_zero_gradients, (zero_gradients,)),
+    ]
+    return [check(*given) for check, given in inputs if given and all(value is not None for value in given)]
+
+
+def checks_frame(checks: Sequence[Check]) -> pd.DataFrame:
+    """Checks as a table for reading, in the order of `CHECKS`; those not among them are named as not done."""
+    done = {check.name: ("passed" if check.passed else "FAILED", check.sentence) for check in checks}
+    rows = [(name, *done.get(name, ("not done", ""))) for name in dict.fromkeys((*CHECKS, *done))]
+    return pd.DataFrame(rows, columns=["check", "verdict", "what was found"])

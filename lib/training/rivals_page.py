@@ -2,9 +2,8 @@
 
 from types import SimpleNamespace
 
-from torch import Tensor, nn
+from torch import nn
 
-from lib.data.pairs import make_pairs
 from lib.data.sets import ImageSet
 from lib.defences.base import Defended
 from lib.defences.hgd import Denoiser
@@ -98,19 +97,9 @@ class Rivals:
         recipe = self.recipe(s.robust_steps, 1e-4, clip=1.0)
         labels = self.faces.labels[part.learn_index]
         trained = self.run.kept(
-            train_robust, kind, self.recogniser, part.learn, labels, self.held_pairs(), s.inner_steps, recipe
+            train_robust, kind, self.recogniser, part.learn, labels, self.pin.held_pairs(), s.inner_steps, recipe
         )
         return loaded(robust_model(kind, self.recogniser), trained).to(self.run.device)
-
-    def held_pairs(self, most: int = 60) -> tuple[Tensor, Tensor, Tensor]:
-        """Pairs x, y (P, 1, H, W) in [0,1], same (P,) of held-out people, to choose on."""
-        part = self.pin.material
-        labels = self.faces.labels[part.held_index]
-        counts = labels.unique(return_counts=True)[1]
-        half = min(most, int((counts * (counts - 1) // 2).sum()))
-        pairs = make_pairs(labels, half, half, seed=0)
-        faces = part.held_out.float() / 255
-        return faces[pairs.first], faces[pairs.second], pairs.same
 
     def all(self, reach: int = PIXELS[-1]) -> dict[str, Recogniser]:
         """Every rival by its name in Table IV."""

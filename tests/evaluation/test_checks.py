@@ -4,10 +4,16 @@ import pytest
 
 from lib.errors import WorkbookError
 from lib.evaluation.checks import (
+    CHECKS,
     adversarial_never_above_clean,
+    checks_frame,
+    honesty,
     monotone_in_bound,
+    more_steps_never_help_the_defender,
+    no_zero_gradients,
     one_step_below_iterative,
     online_at_least_offline,
+    random_search_finds_nothing_new,
     reaches_everything_at_large_bound,
     white_box_at_least_black_box,
 )
@@ -73,3 +79,44 @@ def test_bad_input_is_told_in_a_sentence():
         reaches_everything_at_large_bound([1, 2], [0.1])
     with pytest.raises(WorkbookError, match="at least one attack"):
         adversarial_never_above_clean(0.1, {})
+
+
+def test_more_steps_and_random_search_and_zero_gradients():
+    assert more_steps_never_help_the_defender([10, 100], [0.6332, 0.8837]).passed
+    fallen = more_steps_never_help_the_defender([10, 20, 100], [0.5, 0.6, 0.4])
+    assert not fallen.passed
+    assert "loses what it had found" in fallen.sentence
+    assert random_search_finds_nothing_new([True, False, False], [True, True, False]).passed
+    new = random_search_finds_nothing_new([False, True], [True, False])
+    assert not new.passed
+    assert "1 of them only random search" in new.sentence
+    with pytest.raises(WorkbookError, match="the same pairs"):
+        random_search_finds_nothing_new([True], [True, False])
+    assert no_zero_gradients(0.0).passed
+    assert not no_zero_gradients(0.01).passed
+
+
+def test_one_call_puts_a_defence_through_the_whole_list():
+    checks = honesty(
+        clean=0.02,
+        one_step=0.15,
+        iterative=0.27,
+        black_box=0.07,
+        white_box=0.15,
+        offline=0.06,
+        online=0.15,
+        by_bound={0.04: 0.14, 0.75: 1.0},
+        by_steps={10: 0.63, 100: 0.88},
+        random_search=([False], [True]),
+        zero_gradients=0.0,
+    )
+    assert tuple(check.name for check in checks) == CHECKS
+    assert all(check.passed for check in checks)
+
+
+def test_the_list_names_what_was_not_done():
+    frame = checks_frame(honesty(one_step=0.3, iterative=0.2)).set_index("check")
+    assert list(frame.index) == list(CHECKS)
+    assert frame.loc["one step below iterative", "verdict"] == "FAILED"
+    assert (frame["verdict"] == "not done").sum() == len(CHECKS) - 1
+    assert not honesty()

@@ -8,8 +8,8 @@ from lib.attacks.budgets import intensity_of
 from lib.defences.magnet import MagNet
 from lib.defences.pixel import PixelCNN, bits_per_pixel
 from lib.errors import WorkbookError
-from lib.training.loop import Recipe, fit
 from lib.training.batches import pixels_of
+from lib.training.loop import Recipe, fit
 from lib.training.purifiers import Denoising, PixelLikelihood, mean_loss
 
 
