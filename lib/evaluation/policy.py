@@ -59,6 +59,13 @@ def entropy_bits(p: Tensor) -> Tensor:
     return -(torch.special.xlogy(p, p) + torch.special.xlogy(1 - p, 1 - p)).sum(1) / torch.log(torch.tensor(2.0))
 
 
+def bits_of(p: Tensor, masks: Tensor) -> Tensor:
+    """Cross-entropy (n,) in bits of masks (n, N) under probabilities p (n, N): what is left to say about each mask."""
+    return -(torch.special.xlogy(masks, p) + torch.special.xlogy(1 - masks, 1 - p)).sum(1) / torch.log(
+        torch.tensor(2.0)
+    )
+
+
 def overlap(masks: Tensor) -> Tensor:
     """Jaccard overlap (pairs,) of the masks (n, N) of neighbouring rows: size of the common part over the union's."""
     first, second = masks[0::2][: len(masks) // 2], masks[1::2]

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from typing import Any
 
 import torch
 from torch import LongTensor, Tensor
@@ -17,10 +18,11 @@ from lib.training.adversarial import AdversarialClassification, TripletEmbedding
 from lib.training.denoisers import HighLevelGuidance, craft
 from lib.training.held_out import HeldOutError
 from lib.training.loop import Recipe, fit
-from lib.training.pin import INTENSITY, Trained
 from lib.training.purifiers import Denoising, PixelLikelihood, mean_loss
 
+INTENSITY = 0.04  # PIN's: all networks meet perturbations of one size
 MAGNET_NOISE = 0.025  # standard deviation of MagNet's noise on colour images, in units of [0,1]
+Trained = dict[str, Any]  # {"weights": state dict, "history": metrics}
 Pairs = tuple[Tensor, Tensor, Tensor]  # gray images x, y (P, 1, H, W) in [0,1], same (P,)
 
 
