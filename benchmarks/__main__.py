@@ -32,7 +32,8 @@ from lib.attacks import (
 )
 from lib.defences import Basis
 from lib.defences.learnable_pca import LearnablePCA
-from lib.defences.selection import coefficients, reward, weights_of
+from lib.defences.pca import coefficients
+from lib.defences.selection import reward, weights_of
 from lib.errors import WorkbookError
 from lib.models import GrayInput, Recogniser, load_recogniser, to_gray
 from lib.run import choose_device

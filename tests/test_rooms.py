@@ -8,7 +8,7 @@ from lib.paths import ROOT
 
 ORDER = [
     ["errors"],
-    ["paths"],
+    ["paths", "seeds"],
     ["papers"],
     ["cache", "progress", "contents"],
     ["ledger"],

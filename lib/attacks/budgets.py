@@ -13,6 +13,7 @@ from torch import Tensor
 from lib.errors import WorkbookError
 
 Size = float | str | Tensor  # 0.03, "8/255", or a tensor (n,) with one value per image
+PIN_INTENSITY = 0.04  # ||perturbation|| / ||image||, of noise and attacks alike (PIN, section IV-C)
 CONVENTIONS = {"[-1,1]": (2.0, -1.0), "[0,1]": (1.0, 0.0)}  # v = scale * x + shift, for x in [0,1]
 
 
@@ -192,6 +193,15 @@ class Intensity:
     def __str__(self) -> str:
         """As PIN writes it, with the convention."""
         return f"intensity {self.value} of {self.convention}"
+
+
+def noise_of(x: Tensor, intensity: Intensity | float, generator: torch.Generator | None) -> Tensor:
+    """Gaussian noise (n, C, H, W), in units of [0,1], of exactly this intensity for each of the images `x` in [0,1].
+
+    Not clamped. PIN's released code scales a whole batch by one factor: a single image is then right on average alone.
+    """
+    budget, noise = intensity if isinstance(intensity, Intensity) else Intensity(intensity), normal(x, generator)
+    return noise * (budget.radius(x) / rms(noise, "[0,1]")).view(-1, 1, 1, 1)
 
 
 def intensity_of(x: Tensor, adversarial: Tensor, convention: str = "[-1,1]") -> Tensor:

@@ -12,6 +12,8 @@ def deal_people(labels: Tensor, index: LongTensor, sizes: dict[str, int], seed: 
     labels (n,) are people, of all images. People come in an order drawn with `seed`; a part takes people until it holds
     its number of images; a size of -1 (last) takes the rest. Raises when the images do not suffice.
     """
+    if not all(size == -1 or size > 0 for size in sizes.values()):
+        raise WorkbookError(f"A part holds at least one image, or the rest (-1), but {sizes} came: change the sizes.")
     mine = labels[index]
     people, counts = mine.unique(return_counts=True)
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))

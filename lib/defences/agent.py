@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from lib.defences.pca import Basis, coefficients
 from lib.errors import WorkbookError
 
 
@@ -47,6 +48,8 @@ class DenoisingAutoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The denoised images."""
+        if x.shape[2] % 8 or x.shape[3] % 8:
+            raise WorkbookError(f"The autoencoder takes sides that are multiples of 8, not {tuple(x.shape)}: resize.")
         return (self.layers(self.layers(2 * x - 1)) + 1) / 2
 
 
@@ -80,7 +83,10 @@ class Agent(nn.Module):
     ):
         super().__init__()
         if components < 1 or size[0] % 16 or size[1] % 16:
-            raise WorkbookError(f"An agent needs components and sides that are multiples of 16, not {size}.")
+            raise WorkbookError(
+                "An agent chooses among at least one eigenvector of images whose sides are multiples of 16, "
+                f"not among {components} of {size[0]} x {size[1]} pixels: change these."
+            )
         self.denoiser = denoiser
         if denoiser is not None:
             denoiser.requires_grad_(False)
@@ -120,14 +126,13 @@ class CoefficientAgent(nn.Module):
     agent must guess 2500 such sizes through 512 hidden units. With one level for all it is the hard threshold.
     """
 
-    def __init__(self, vectors: Tensor, mean: Tensor):
+    def __init__(self, basis: Basis):
         super().__init__()
-        self.register_buffer("vectors", vectors)
-        self.register_buffer("mean", mean)
-        self.level = nn.Parameter(torch.full((vectors.shape[1],), 0.1))
-        self.log_steepness = nn.Parameter(torch.full((vectors.shape[1],), 3.0))
+        self.register_buffer("vectors", basis.vectors)
+        self.register_buffer("mean", basis.mean)
+        self.level = nn.Parameter(torch.full((len(basis),), 0.1))
+        self.log_steepness = nn.Parameter(torch.full((len(basis),), 3.0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, 1, H, W) in [0,1] to logits (n, N)."""
-        sizes = ((x.flatten(1) - self.mean) @ self.vectors).abs()
-        return self.log_steepness.exp() * (sizes - self.level)
+        return self.log_steepness.exp() * (coefficients(x, self).abs() - self.level)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lib.errors import WorkbookError, choices
 from lib.models.base import Recogniser, evaluating
+from lib.seeds import seeded
 
 KINDS = ("gaussian", "dot")
 # Where blocks go unless told: behind the last layer of 28x28, of 14x14 and of 7x7. The paper has a fourth one in front,
@@ -88,8 +89,7 @@ def denoise_features(
         raise WorkbookError(f"{recogniser.name} {what}: name layers of it in `after`.")
     channels = _channels(recogniser, names)
     denoised, first = copy.deepcopy(recogniser), next(recogniser.parameters())
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         for name in names:
             block = DenoisingBlock(channels[name], kind, pool).to(first.device, first.dtype)
             _replace(denoised, name, nn.Sequential(denoised.get_submodule(name), block))

@@ -3,32 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from lib.defences.pca import Basis
+from lib.defences.pca import Basis, Projection, coefficients, rebuild
 from lib.errors import WorkbookError, choices
 
 SURROGATES = ("concrete", "straight-through", "bpda", "mean")
-
-
-class Projection(nn.Module):
-    """x -> B diag(q) B^T (x - m) + m with a mask q (n, N) of its own for every image; subclasses say which.
-
-    All masks of a batch are one elementwise product between two matrix products: no loop over images.
-    """
-
-    def __init__(self, basis: Basis):
-        super().__init__()
-        self.register_buffer("vectors", basis.vectors)
-        self.register_buffer("mean", basis.mean)
-
-    def coefficients(self, x: Tensor) -> Tensor:
-        """B^T (x - m) (n, N)."""
-        if x[0].numel() != len(self.mean):
-            raise WorkbookError(f"This basis is of images with {len(self.mean)} pixels, but {x[0].numel()} came.")
-        return (x.flatten(1) - self.mean) @ self.vectors
-
-    def rebuild(self, kept: Tensor, like: Tensor) -> Tensor:
-        """Images in the shape of `like` from masked coefficients (n, N)."""
-        return (kept @ self.vectors.T + self.mean).view_as(like)
 
 
 class HardThreshold(Projection):
@@ -40,8 +18,8 @@ class HardThreshold(Projection):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, 1, H, W) to projections; the gradient takes the mask as given."""
-        kept = self.coefficients(x)
-        return self.rebuild(kept * (kept.abs() > self.level), x)
+        kept = coefficients(x, self)
+        return rebuild(kept * (kept.abs() > self.level), self, x)
 
     def extra_repr(self) -> str:
         """Shown as HardThreshold(level=0.12)."""
@@ -69,16 +47,16 @@ class LearnablePCA(Projection):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, 1, H, W) in [0,1] to their inactivated versions; values may leave [0,1], as in PIN."""
-        found = self.coefficients(x)
+        found = coefficients(x, self)
         if not torch.is_grad_enabled():
-            return self.rebuild(found * torch.bernoulli(self.agent(x).sigmoid()), x)
+            return rebuild(found * torch.bernoulli(self.agent(x).sigmoid()), self, x)
         if self.surrogate != "bpda":
-            return self.rebuild(found * self.relaxed(self.agent(x)), x)
+            return rebuild(found * self.relaxed(self.agent(x)), self, x)
         with torch.no_grad():
             p = self.agent(x).sigmoid()
-        smooth = self.rebuild(found * (p > 0.5), x)
+        smooth = rebuild(found * (p > 0.5), self, x)
         with torch.no_grad():
-            gap = self.rebuild(found * torch.bernoulli(p), x) - smooth
+            gap = rebuild(found * torch.bernoulli(p), self, x) - smooth
         return smooth + gap
 
     def relaxed(self, logits: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Principal components of faces, and projection on the first k of them (PIN, section III: the toy experiment)."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,31 @@ class Basis:
         wide = self.vectors.double()
         return (wide.T @ wide - torch.eye(len(self), dtype=torch.float64, device=wide.device)).abs().max().item()
 
+    def first(self, k: int) -> "Basis":
+        """The first k eigenvectors, as views: many k share one basis."""
+        if not 1 <= k <= len(self):
+            raise WorkbookError(f"The basis holds {len(self)} eigenvectors: ask for 1 to {len(self)}, not {k}.")
+        return Basis(self.vectors[:, :k], self.mean, self.eigenvalues[:k])
+
+
+class HasBasis(Protocol):
+    """A `Basis`, or a module that holds one."""
+
+    vectors: Tensor
+    mean: Tensor
+
+
+def coefficients(x: Tensor, basis: HasBasis) -> Tensor:
+    """B^T (x - m) (n, N) of gray images (n, 1, H, W), in the units of the images."""
+    if x.shape[1:].numel() != len(basis.mean):
+        raise WorkbookError(f"This basis is of images with {len(basis.mean)} pixels, but {x.shape[1:].numel()} came.")
+    return (x.flatten(1) - basis.mean) @ basis.vectors
+
+
+def rebuild(found: Tensor, basis: HasBasis, like: Tensor) -> Tensor:
+    """B a + m in the shape of the images `like` (n, 1, H, W), of coefficients a (n, N)."""
+    return (found @ basis.vectors.T + basis.mean).view_as(like)
+
 
 def fit_pca(images: Tensor, components: int) -> dict[str, Tensor]:
     """The first `components` eigenvectors of gray images (n, 1, H, W), as the fields of a `Basis` (float32).
@@ -46,23 +72,28 @@ def fit_pca(images: Tensor, components: int) -> dict[str, Tensor]:
     return {"vectors": vectors.float(), "mean": mean.float(), "eigenvalues": (values / (len(rows) - 1)).float()}
 
 
-class PCAProjection(nn.Module):
+class Projection(nn.Module):
+    """x -> B diag(q) B^T (x - m) + m with a mask q (n, N) of its own for every image; subclasses say which.
+
+    All masks of a batch are one elementwise product between two matrix products: no loop over images.
+    """
+
+    def __init__(self, basis: Basis):
+        super().__init__()
+        self.register_buffer("vectors", basis.vectors)
+        self.register_buffer("mean", basis.mean)
+
+
+class PCAProjection(Projection):
     """Project gray images on the first k eigenvectors: x -> B B^T (x - m) + m. The same subspace for every image."""
 
     def __init__(self, basis: Basis, k: int):
-        super().__init__()
-        if not 1 <= k <= len(basis):
-            raise WorkbookError(f"The basis holds {len(basis)} eigenvectors: ask for 1 to {len(basis)}, not {k}.")
+        super().__init__(basis.first(k))
         self.k = k
-        self.register_buffer("vectors", basis.vectors[:, :k])  # a view: many k share one basis
-        self.register_buffer("mean", basis.mean)
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, 1, H, W) to their projections, same shape; values may leave [0,1]."""
-        if x[0].numel() != len(self.mean):
-            raise WorkbookError(f"This basis is of images with {len(self.mean)} pixels, but {x[0].numel()} came.")
-        centred = x.flatten(1) - self.mean
-        return (centred @ self.vectors @ self.vectors.T + self.mean).view_as(x)
+        return rebuild(coefficients(x, self), self, x)
 
     def extra_repr(self) -> str:
         """Shown as PCAProjection(k=200)."""

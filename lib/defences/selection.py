@@ -11,17 +11,9 @@ b*k*2*D*N, and no image is built.
 import torch
 from torch import Tensor
 
-from lib.defences.pca import Basis
 from lib.errors import WorkbookError, choices
 
 NORMS = ("l2", "squared", "mean")  # the paper's eq. 3; the sum of squares; the released code's mean over pixels
-
-
-def coefficients(x: Tensor, basis: Basis) -> Tensor:
-    """B^T (x - m) (n, N) of gray images (n, 1, H, W), in the units of the images."""
-    if x[0].numel() != len(basis.mean):
-        raise WorkbookError(f"This basis is of images with {len(basis.mean)} pixels, but {x[0].numel()} came.")
-    return (x.flatten(1) - basis.mean) @ basis.vectors
 
 
 def weights_of(noisy: Tensor, clean: Tensor) -> Tensor:

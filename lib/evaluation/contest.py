@@ -6,10 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib.evaluation.defended import attacked_images, online_scores, seeded, threshold_of
+from lib.attacks.budgets import PIN_INTENSITY
+from lib.evaluation.defended import online_scores, threshold_of
+from lib.evaluation.protocols import attack_pairs
 from lib.evaluation.verification import eer
 from lib.models import Recogniser, embed_all
 from lib.progress import progress
+from lib.seeds import seeded
 
 Scores = dict[str, dict[str, Tensor]]  # condition, system: (draws, P)
 Held = tuple[Tensor, Tensor, Tensor]
@@ -29,7 +32,7 @@ class Contest:
     same: Tensor
     held_out: Held
     draws: Mapping[str, int]
-    intensity: float = 0.04
+    intensity: float = PIN_INTENSITY
     seed: int = 0
 
     def thin(self, step: int) -> "Contest":
@@ -51,7 +54,7 @@ class Contest:
         """Adversarial first images (P, 1, H, W) by attack, made on the bare recogniser."""
         level = threshold_of(bare, self.held_out)
         data = (self.x, self.y, self.same, self.intensity, level, self.seed)
-        return {name: self.kept(attacked_images, name, bare, *data) for name in progress(attacks, "attacking")}
+        return {name: self.kept(attack_pairs, name, bare, *data) for name in progress(attacks, "attacking")}
 
     def online(self, systems: Mapping[str, Recogniser], attacks: Sequence[str]) -> Scores:
         """Scores of every system on pairs attacked through itself."""

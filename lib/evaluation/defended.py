@@ -1,27 +1,19 @@
 """Judging defended recognisers, random ones included: attack, score over draws, one error rate over them all."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from lib.attacks.budgets import PIN_INTENSITY
 from lib.evaluation.intervals import Interval, pair_bootstrap, pair_difference
 from lib.evaluation.protocols import attack_pairs
 from lib.evaluation.verification import best_threshold, eer, worst_scores
 from lib.models import Recogniser, similarity
+from lib.seeds import seeded
 
 ATTACKS = ("FGSM", "DeepFool", "PGD-L2")  # PIN's three; its "PGD" is most likely the L2 one, see page 02
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """What a model draws inside (PIN's masks, dropout) follows from `seed`; torch's generators are as before after."""
-    devices = range(torch.cuda.device_count())
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
 
 
 def scores_over_draws(model: Recogniser, x: Tensor, y: Tensor, draws: int = 1, seed: int = 0) -> Tensor:
@@ -37,34 +29,19 @@ def judged(
     return {name: scores_over_draws(model, x, y, draws.get(name, 1), seed) for name, model in models.items()}
 
 
-def attacked_images(
-    attack: str,
-    model: Recogniser,
-    x: Tensor,
-    y: Tensor,
-    same: Tensor,
-    intensity: float = 0.04,
-    threshold: float = 0.0,
-    seed: int = 0,
-) -> Tensor:
-    """`attack_pairs` on a model that may be random: adversarial first images (P, C, H, W)."""
-    with seeded(seed):
-        return attack_pairs(attack, model, x, y, same, intensity=intensity, threshold=threshold, seed=seed)
-
-
 def online_scores(
     attack: str,
     model: Recogniser,
     x: Tensor,
     y: Tensor,
     same: Tensor,
-    intensity: float = 0.04,
+    intensity: float = PIN_INTENSITY,
     threshold: float = 0.0,
     draws: int = 1,
     seed: int = 0,
 ) -> Tensor:
     """Scores (draws, P) that a model gives to pairs attacked through itself; the judging draws are fresh ones."""
-    adversarial = attacked_images(attack, model, x, y, same, intensity, threshold, seed)
+    adversarial = attack_pairs(attack, model, x, y, same, intensity, threshold, seed)
     return scores_over_draws(model, adversarial, y, draws, seed + 1)
 
 

@@ -10,10 +10,12 @@ import torch
 from torch import LongTensor, Tensor
 
 from lib.attacks import DFANET, Linf, evolutionary, in_batches, pair_decision, paste, train_sticker, verification
-from lib.evaluation.defended import attacked_images, online_scores, scores_over_draws, seeded
+from lib.evaluation.defended import online_scores, scores_over_draws
 from lib.evaluation.intervals import Interval, bootstrap
+from lib.evaluation.protocols import attack_pairs
 from lib.models import Recogniser, embed_all
 from lib.progress import progress
+from lib.seeds import seeded
 
 THRESHOLD = 0.2  # the cosine above which PIN accepts a pair (section V-C)
 
@@ -149,7 +151,7 @@ def crossed(
     scores = {("none", "clean"): kept(scores_over_draws, bare, x, y, 1, seed)}
     scores["PIN offline", "clean"] = scores["PIN online", "clean"] = kept(scores_over_draws, guarded, x, y, draws, seed)
     for attack in progress(attacks, "attacking pairs of another domain"):
-        images = kept(attacked_images, attack, bare, x, y, same, seed=seed)
+        images = kept(attack_pairs, attack, bare, x, y, same, seed=seed)
         scores["none", attack] = kept(scores_over_draws, bare, images, y, 1, seed)
         scores["PIN offline", attack] = kept(scores_over_draws, guarded, images, y, draws, seed)
         scores["PIN online", attack] = kept(online_scores, attack, guarded, x, y, same, draws=draws, seed=seed)

@@ -15,9 +15,10 @@ from lib.attacks.budgets import Region
 from lib.attacks.guard import differentiable
 from lib.attacks.objectives import Objective, reference_embeddings
 from lib.errors import WorkbookError
-from lib.evaluation.defended import scores_over_draws, seeded
+from lib.evaluation.defended import scores_over_draws
 from lib.models import Recogniser
 from lib.progress import progress
+from lib.seeds import seeded
 
 
 def goal_of(model: Recogniser, y: Tensor, same: Tensor, draws: int = 1) -> Objective:

@@ -6,7 +6,7 @@ from lib.defences.base import Defended
 from lib.defences.learnable_pca import HardThreshold
 from lib.defences.pca import PCAProjection
 from lib.evaluation.contest import sum_of_errors
-from lib.evaluation.defended import attacked_images
+from lib.evaluation.protocols import attack_pairs
 from lib.models import GrayInput, Recogniser
 from lib.training.pin_page import PIN
 from lib.training.rivals_page import PIXELS, Rivals
@@ -19,7 +19,7 @@ def choose(rivals: Rivals, levels: Sequence[float], attack: str = "PGD-L2") -> t
     """The hard threshold's level and PixelDefend's reach: smallest sum of clean and attacked EER on held-out pairs."""
     pin, run = rivals.pin, rivals.run
     held, basis = pin.held_pairs(), pin.material.basis
-    hit = run.kept(attacked_images, attack, rivals.gray, *held)
+    hit = run.kept(attack_pairs, attack, rivals.gray, *held)
     cuts = {level: Defended(rivals.gray, HardThreshold(basis, level)).eval() for level in levels}
     pixels = {reach: rivals.pixels(reach) for reach in PIXELS}
 

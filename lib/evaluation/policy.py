@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.defences.learnable_pca import Projection
-from lib.defences.pca import Basis
+from lib.defences.pca import Basis, coefficients, rebuild
 from lib.defences.selection import (
-    coefficients,
     exact_gradient,
     oracle_mask,
     policy_gradient,
@@ -113,13 +111,12 @@ def oracle_sizes(found: Choices, penalty: float, norm: str) -> Tensor:
 def oracle_project(basis: Basis, images: Tensor, clean: Tensor, penalty: float, batch: int = 64) -> Tensor:
     """Images (n, 1, H, W) projected with the masks of one who sees the `clean` images: every selection's ceiling."""
     parts = []
-    projection = Projection(basis)
     for rows in torch.arange(len(images)).split(batch):
         x, true = images[rows].to(basis.vectors.device), clean[rows].to(basis.vectors.device)
-        a, c = projection.coefficients(x), projection.coefficients(true)
+        a, c = coefficients(x, basis), coefficients(true, basis)
         energy = (true.flatten(1) - basis.mean).square().sum(1)
         mask = oracle_mask(UNIT**2 * weights_of(a, c), UNIT**2 * energy, penalty)
-        parts.append(projection.rebuild(a * mask, x).to(images.device))
+        parts.append(rebuild(a * mask, basis, x).to(images.device))
     return torch.cat(parts)
 
 

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from lib.attacks import FGSM, PGD, Intensity, deepfool, in_batches, pair_boundaries, rescale_to_intensity, verification
+from lib.attacks.budgets import PIN_INTENSITY
 from lib.errors import WorkbookError, choices
 from lib.models import Recogniser, similarity
+from lib.seeds import seeded
 
 # PIN states neither step size nor norm of its PGD; a quarter of the radius is the usual step for ten steps, and sign
 # steps in a box the usual norm. "PGD-L2" walks along the gradient itself in the ball of the same intensity. "best" is
@@ -24,8 +26,7 @@ def attack_pairs(
     x: Tensor,
     y: Tensor,
     same: Tensor,
-    *,
-    intensity: float = 0.04,
+    intensity: float = PIN_INTENSITY,
     threshold: float = 0.3,
     seed: int = 0,
     batch: int | None = None,
@@ -34,16 +35,17 @@ def attack_pairs(
 
     name: 'FGSM', 'PGD' and 'PGD-L2' (10 steps) or 'DeepFool' (scaled to the intensity). x, y (P, C, H, W) in [0,1];
     same (P,): a genuine pair's similarity is lowered, an impostor pair's raised. threshold: the cosine at which
-    DeepFool's decision lies. Deterministic for a seed on one kind of machine.
+    DeepFool's decision lies. Deterministic for a seed on one kind of machine, for models that draw (PIN), too.
     """
     if name not in ATTACKS:
         raise WorkbookError(f"There is no attack '{name}' here: choose one of {choices(ATTACKS)}.")
-    if name == "DeepFool":
-        goal = pair_boundaries(model, y, same, threshold)
-        return rescale_to_intensity(x, deepfool(goal, x, batch=batch), Intensity(intensity))
-    goal, generator = verification(model, y, same), torch.Generator().manual_seed(seed)
-    settings, norm = SETTINGS[name]
-    return in_batches(goal, x, Intensity(intensity, norm=norm), settings, batch=batch, generator=generator)
+    with seeded(seed):
+        if name == "DeepFool":
+            goal = pair_boundaries(model, y, same, threshold)
+            return rescale_to_intensity(x, deepfool(goal, x, batch=batch), Intensity(intensity))
+        goal, generator = verification(model, y, same), torch.Generator().manual_seed(seed)
+        settings, norm = SETTINGS[name]
+        return in_batches(goal, x, Intensity(intensity, norm=norm), settings, batch=batch, generator=generator)
 
 
 def attacked_scores(
@@ -53,7 +55,7 @@ def attacked_scores(
     x: Tensor,
     y: Tensor,
     same: Tensor,
-    intensity: float = 0.04,
+    intensity: float = PIN_INTENSITY,
     threshold: float = 0.3,
     seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -61,7 +63,7 @@ def attacked_scores(
 
     Online: the judge is the attacked system. Offline: the judge is the defended one, the attacked the bare one.
     """
-    adversarial = attack_pairs(attack, attacked, x, y, same, intensity=intensity, threshold=threshold, seed=seed)
+    adversarial = attack_pairs(attack, attacked, x, y, same, intensity, threshold, seed)
     return {name: similarity(judge, adversarial, y) for name, judge in judges.items()}
 
 

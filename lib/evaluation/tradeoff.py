@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import LongTensor, Tensor
 
+from lib.attacks.budgets import PIN_INTENSITY
 from lib.data import ImageSet, Pairs, make_pairs
 from lib.data.pages import other_people
 from lib.defences import Basis, Defended, PCAProjection, fit_pca
@@ -67,7 +68,7 @@ def measure(
     part: Part,
     counts: Sequence[int],
     attacks: Mapping[str, Sequence[int]],
-    intensity: float = 0.04,
+    intensity: float = PIN_INTENSITY,
     seed: int = 0,
 ) -> Scores:
     """Scores (P,) under 'clean', 'offline / FGSM', 'online / FGSM', ...: for each condition, one tensor a system.

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import LongTensor, Tensor, nn
 
-from lib.attacks.budgets import Intensity
+from lib.attacks.budgets import PIN_INTENSITY, Intensity
 from lib.attacks.embeddings import DISTANCES, impersonation
 from lib.attacks.loop import ascend
 from lib.attacks.objectives import Objective, margin
@@ -66,7 +66,7 @@ class _Labelled:
     images: Tensor
     labels: LongTensor
     prototypes: Tensor
-    intensity: float = 0.04
+    intensity: float = PIN_INTENSITY
 
     def __post_init__(self) -> None:
         """Refuse what does not belong together."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import LongTensor, Tensor, nn
 
-from lib.attacks.budgets import Intensity
+from lib.attacks.budgets import PIN_INTENSITY, Intensity
 from lib.attacks.embeddings import verification
 from lib.attacks.guard import frozen
 from lib.attacks.loop import in_batches
@@ -22,7 +22,11 @@ BEYOND = 1.25  # the strongest example, as a multiple of the intensity to be def
 
 
 def craft(
-    recogniser: nn.Module, images: Tensor, intensity: float = 0.04, seed: int = 0, steps: tuple[int, ...] = (1, 2, 4, 8)
+    recogniser: nn.Module,
+    images: Tensor,
+    intensity: float = PIN_INTENSITY,
+    seed: int = 0,
+    steps: tuple[int, ...] = (1, 2, 4, 8),
 ) -> Tensor:
     """Adversarial examples (n, C, H, W), float16, one of each of `images` in [0,1], made on the bare recogniser.
 

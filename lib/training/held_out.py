@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from lib.attacks.budgets import Intensity
+from lib.attacks.budgets import PIN_INTENSITY, Intensity
 from lib.attacks.embeddings import verification
 from lib.attacks.loop import in_batches
 from lib.attacks.settings import PGD
@@ -30,7 +30,7 @@ class HeldOutError:
     x: Tensor
     y: Tensor
     same: Tensor
-    intensity: float = 0.04
+    intensity: float = PIN_INTENSITY
     steps: int = 5
     measure: Callable[[Tensor, Tensor], float] = misordered
 

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import LongTensor, Tensor, nn
 
+from lib.attacks.budgets import PIN_INTENSITY
 from lib.defences.agent import Agent
 from lib.defences.pca import Basis
 from lib.defences.selection import oracle_mask
-from lib.training.loop import Recipe, fit
+from lib.seeds import seeded
+from lib.training.loop import Recipe, Trained, fit
 from lib.training.selection import noisy_choices
 
 
@@ -21,7 +23,7 @@ class Imitation:
     images: Tensor
     basis: Basis
     penalty: float
-    intensity: float = 0.04
+    intensity: float = PIN_INTENSITY
 
     def __call__(self, model: nn.Module, index: LongTensor, generator: torch.Generator) -> dict[str, Tensor]:
         """The loss on the faces `index` (b,) of `images` (n, 1, H, W), uint8 or in [0,1]."""
@@ -33,11 +35,11 @@ class Imitation:
 
 def train_imitator(
     learn: Tensor, held_out: Tensor, basis: Basis, penalty: float, width: int, hidden: int, recipe: Recipe
-) -> dict:
+) -> Trained:
     """PIN's agent (without its autoencoder) that is told the oracle's masks: {"weights", "history"}."""
-    torch.manual_seed(recipe.seed)
-    side = round(basis.vectors.shape[0] ** 0.5)
-    model = Agent(len(basis), width, hidden, size=(side, side)).to(basis.vectors.device)
+    side = round(len(basis.mean) ** 0.5)
+    with seeded(recipe.seed):
+        model = Agent(len(basis), width, hidden, size=(side, side)).to(basis.vectors.device)
     test = Imitation(held_out, basis, penalty)
     error = partial(held_out_bits, test)
     loss = Imitation(torch.cat([learn, learn.flip(3)]), basis, penalty)

@@ -20,9 +20,12 @@ from lib.cache import code_of, digest
 from lib.errors import WorkbookError, choices
 from lib.paths import RUNS, atomic
 from lib.progress import progress
+from lib.seeds import seeded
 
 SAVE_SECONDS = 30.0
+LAYERS = 1 << 40  # apart from the seeds of the losses, or both would draw the same numbers
 Metrics = dict[str, Tensor]
+Trained = dict[str, Any]  # what a kept training gives: {"weights": state dict, "history": metrics}
 
 
 class Loss(Protocol):
@@ -58,6 +61,11 @@ class Recipe:
                 raise WorkbookError(f"{name} is one of {choices(allowed)}, not '{getattr(self, name)}': choose one.")
         if self.steps < 1 or self.batch < 1 or self.rate <= 0 or self.check_every < 1:
             raise WorkbookError("A recipe needs steps, batch and check_every of at least 1 and a rate above 0.")
+        if self.warmup < 0 or (self.clip is not None and not self.clip > 0):
+            raise WorkbookError(
+                "A recipe's warmup is 0 or more steps and its clip above 0 or None, "
+                f"not {self.warmup} and {self.clip}: change these."
+            )
         if self.schedule == "halve" and self.halve_every < 1:
             raise WorkbookError("The schedule 'halve' needs halve_every, in steps, of at least 1.")
 
@@ -71,6 +79,12 @@ class Recipe:
 
     def optimiser_for(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of the weights that learn, in one group for each share of the rate."""
+        names = [name for name, _ in model.named_parameters()]
+        for prefix in self.shares:
+            if not any(name.startswith(prefix) for name in names):
+                raise WorkbookError(
+                    f"A share of the rate is for '{prefix}', but no weight's name starts so: correct it."
+                )
         groups: dict[float, list[Tensor]] = {}
         for name, weight in model.named_parameters():
             share = next((share for prefix, share in self.shares.items() if name.startswith(prefix)), 1.0)
@@ -97,17 +111,19 @@ def fit(
     held_out: a measure, lower is better, on examples that `loss` does not see; it is taken every `check_every` steps
     ("held_out" and "checked" of the history) and `model` ends with the weights of its lowest value. Without it the
     last weights stay. A killed run goes on from its last checkpoint (every 30 s, in `folder`, default
-    runs/checkpoints) and ends with the same weights. Leaves `model` in eval mode.
+    runs/checkpoints) and ends with the same weights; so `held_out`, like `loss`, is something that can be keyed: a
+    function, a `functools.partial` of one, or a frozen dataclass. Leaves `model` in eval mode.
     """
     if count < 1:
         raise WorkbookError("There is nothing to train on: give at least one example.")
-    name = digest(model, loss, count, recipe, code_of(fit), code_of(type(loss).__call__))
+    learns = [weight.requires_grad for weight in model.parameters()]
+    name = digest(model, learns, loss, count, recipe, held_out, code_of(fit), code_of(type(loss).__call__))
     path = (folder or RUNS / "checkpoints") / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     run = _Descent(model, loss, count, recipe, held_out)
     run.read(path)
-    saved, device = time.monotonic(), _device(model)
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    saved = time.monotonic()
+    with seeded(recipe.seed):
         for step in progress(range(run.step, recipe.steps), label):
             run.advance(step)
             if time.monotonic() - saved > SAVE_SECONDS:
@@ -147,7 +163,7 @@ class _Descent:
     def advance(self, step: int) -> None:
         """One step of descent, and a look at the held-out measure when it is due."""
         seed = (self.recipe.seed + 1) * 1_000_000_007 + step
-        torch.manual_seed(seed)  # for layers that draw, such as dropout
+        torch.manual_seed(seed + LAYERS)  # for layers that draw, such as dropout
         self.model.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate * self.recipe.factor(step) * group["share"]
@@ -175,6 +191,8 @@ class _Descent:
         self.model.eval()
         with torch.no_grad():
             value = float(self.held_out(self.model))
+        if math.isnan(value):
+            raise WorkbookError(f"The held-out measure became nan at step {self.step}: lower the rate or clip.")
         self.note({"held_out": value, "checked": self.step})
         if self.best is None or value < self.best["value"]:
             weights = {key: tensor.detach().cpu().clone() for key, tensor in self.model.state_dict().items()}

@@ -3,22 +3,21 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import LongTensor, Tensor, nn
 
+from lib.attacks.budgets import PIN_INTENSITY
 from lib.data.parts import deal_people, people_with
 from lib.data.sets import ImageSet
 from lib.defences.agent import Agent, CoefficientAgent, DenoisingAutoencoder
 from lib.defences.pca import Basis, fit_pca
 from lib.models.wrappers import to_gray
-from lib.training.loop import Recipe, fit
+from lib.seeds import seeded
+from lib.training.loop import Recipe, Trained, fit
 from lib.training.purifiers import Denoising, mean_loss
-from lib.training.selection import Selection, mean_reward, noisy_choices
+from lib.training.selection import Choices, Selection, mean_reward, noisy_choices
 
-Trained = dict[str, Any]  # {"weights": state dict, "history": metrics}
-INTENSITY = 0.04  # PIN, section IV-C
 GALLERY_IMAGES = 10  # pictures a person needs for PIN's MegaFace protocol
 
 
@@ -70,9 +69,9 @@ def gray_bytes(faces: ImageSet, index: LongTensor) -> Tensor:
 
 def train_denoiser(learn: Tensor, held_out: Tensor, width: int, recipe: Recipe, device: str) -> Trained:
     """PIN's DAE (Table I) on noisy faces of intensity 0.04. The source does not print its loss; mean squared error."""
-    torch.manual_seed(recipe.seed)
-    model = DenoisingAutoencoder(width).to(device)
-    loss, error = Denoising(learn, INTENSITY), partial(mean_loss, Denoising(held_out, INTENSITY))
+    with seeded(recipe.seed):
+        model = DenoisingAutoencoder(width).to(device)
+    loss, error = Denoising(learn, PIN_INTENSITY), partial(mean_loss, Denoising(held_out, PIN_INTENSITY))
     history = fit(model, loss, len(learn), recipe, held_out=error, label="training the autoencoder")
     return {"weights": model.state_dict(), "history": history}
 
@@ -106,7 +105,7 @@ class AgentPlan:
     def build(self, basis: Basis, denoiser: nn.Module | None) -> nn.Module:
         """An untrained agent."""
         if self.kind == "coefficients":
-            return CoefficientAgent(basis.vectors, basis.mean)
+            return CoefficientAgent(basis)
         return Agent(len(basis), self.width, self.hidden, denoiser)
 
 
@@ -116,8 +115,8 @@ def train_agent(learn: Tensor, held_out: Tensor, basis: Basis, denoiser: nn.Modu
     Every face is seen as it is and mirrored. Gives the weights without the frozen parts (basis, denoiser).
     """
     device = basis.vectors.device
-    torch.manual_seed(plan.recipe.seed)
-    model = plan.build(basis, denoiser).to(device)
+    with seeded(plan.recipe.seed):
+        model = plan.build(basis, denoiser).to(device)
     loss = Selection(
         torch.cat([learn, learn.flip(3)]),
         basis,
@@ -125,17 +124,20 @@ def train_agent(learn: Tensor, held_out: Tensor, basis: Basis, denoiser: nn.Modu
         plan.norm,
         plan.baseline,
         plan.draws,
-        INTENSITY,
+        PIN_INTENSITY,
         plan.pull,
     )
-    found = noisy_choices(held_out, basis, INTENSITY, torch.Generator().manual_seed(0))
+    found = noisy_choices(held_out, basis, PIN_INTENSITY, torch.Generator().manual_seed(0))
 
-    def shortfall(agent: nn.Module) -> float:
-        return -mean_reward(agent, found, plan.penalty, plan.norm).mean().item()
-
-    history = fit(model, loss, 2 * len(learn), plan.recipe, held_out=shortfall, label="training the agent")
+    error = partial(shortfall, found, plan.penalty, plan.norm)
+    history = fit(model, loss, 2 * len(learn), plan.recipe, held_out=error, label="training the agent")
     own = {key: value for key, value in model.state_dict().items() if not key.startswith(FROZEN)}
     return {"weights": own, "history": history}
+
+
+def shortfall(found: Choices, penalty: float, norm: str, agent: nn.Module) -> float:
+    """Minus the mean reward of the agent's masks for the faces of `found`: what is lower is better."""
+    return -mean_reward(agent, found, penalty, norm).mean().item()
 
 
 FROZEN = ("denoiser.", "vectors", "mean")

@@ -11,11 +11,10 @@ from lib.data.sets import ImageSet, Pairs
 from lib.defences.agent import DenoisingAutoencoder
 from lib.defences.learnable_pca import LearnablePCA
 from lib.run import Run
-from lib.training.loop import Recipe
+from lib.training.loop import Recipe, Trained
 from lib.training.pin import (
     AgentPlan,
     Material,
-    Trained,
     agent_from,
     denoiser_from,
     material,

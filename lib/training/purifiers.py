@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import LongTensor, Tensor, nn
 
-from lib.attacks.budgets import Intensity, normal, rms
+from lib.attacks.budgets import noise_of, normal
 from lib.defences.pixel import PixelCNN, bits_per_pixel
 from lib.errors import WorkbookError
 from lib.training.batches import pixels_of
@@ -36,11 +36,9 @@ class Denoising:
 
     def noisy(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """x (b, C, H, W) in [0,1] plus noise."""
-        noise = normal(x, generator)
         if self.sigma is not None:
-            return x + self.sigma * noise
-        size = Intensity(self.intensity).radius(x) / rms(noise, "[0,1]")
-        return x + size.view(-1, 1, 1, 1) * noise
+            return x + self.sigma * normal(x, generator)
+        return x + noise_of(x, self.intensity, generator)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,11 +2,10 @@
 
 import copy
 from functools import partial
-from typing import Any
 
-import torch
 from torch import LongTensor, Tensor
 
+from lib.attacks.budgets import PIN_INTENSITY
 from lib.defences.feature_denoising import denoise_features
 from lib.defences.hgd import Denoiser
 from lib.defences.magnet import MagNet
@@ -14,22 +13,21 @@ from lib.defences.pixel import PixelCNN
 from lib.errors import WorkbookError
 from lib.models.base import Recogniser, embed_all
 from lib.models.wrappers import GrayInput
+from lib.seeds import seeded
 from lib.training.adversarial import AdversarialClassification, TripletEmbedding, class_means
 from lib.training.denoisers import HighLevelGuidance, craft
 from lib.training.held_out import HeldOutError
-from lib.training.loop import Recipe, fit
+from lib.training.loop import Recipe, Trained, fit
 from lib.training.purifiers import Denoising, PixelLikelihood, mean_loss
 
-INTENSITY = 0.04  # PIN's: all networks meet perturbations of one size
 MAGNET_NOISE = 0.025  # standard deviation of MagNet's noise on colour images, in units of [0,1]
-Trained = dict[str, Any]  # {"weights": state dict, "history": metrics}
 Pairs = tuple[Tensor, Tensor, Tensor]  # gray images x, y (P, 1, H, W) in [0,1], same (P,)
 
 
 def train_magnet(learn: Tensor, held_out: Tensor, width: int, recipe: Recipe, device: str) -> Trained:
     """MagNet's autoencoder. ReLU in place of its sigmoid, which needs far more steps to leave its start."""
-    torch.manual_seed(recipe.seed)
-    model = MagNet(width, activation="relu").to(device)
+    with seeded(recipe.seed):
+        model = MagNet(width, activation="relu").to(device)
     loss, error = (Denoising(faces, sigma=MAGNET_NOISE) for faces in (learn, held_out))
     history = fit(model, loss, len(learn), recipe, held_out=partial(mean_loss, error), label="training MagNet")
     return {"weights": model.state_dict(), "history": history}
@@ -39,8 +37,8 @@ def train_pixels(
     learn: Tensor, held_out: Tensor, width: int, layers: int, crop: int, recipe: Recipe, device: str
 ) -> Trained:
     """PixelDefend's density model, by likelihood."""
-    torch.manual_seed(recipe.seed)
-    model = PixelCNN(width, layers).to(device)
+    with seeded(recipe.seed):
+        model = PixelCNN(width, layers).to(device)
     error = partial(mean_loss, PixelLikelihood(held_out[:64], crop))
     history = fit(
         model, PixelLikelihood(learn, crop), len(learn), recipe, held_out=error, label="training the PixelCNN"
@@ -52,15 +50,14 @@ def train_guided(
     learn: Tensor, held_out: Tensor, recogniser: Recogniser, width: int, recipe: Recipe, device: str
 ) -> Trained:
     """HGD's U-Net, on examples crafted beforehand on the bare recogniser (which takes gray images)."""
-    torch.manual_seed(recipe.seed)
     losses = []
     for seed, faces in enumerate((learn, held_out)):
         clean = faces.float() / 255
-        losses.append(
-            HighLevelGuidance(craft(recogniser, clean, INTENSITY, seed), embed_all(recogniser, clean), recogniser)
-        )
-    model = Denoiser(width).to(device)
-    history = fit(model, losses[0], len(learn), recipe, held_out=losses[1].error, label="training HGD")
+        losses.append(HighLevelGuidance(craft(recogniser, clean, seed=seed), embed_all(recogniser, clean), recogniser))
+    with seeded(recipe.seed):
+        model = Denoiser(width).to(device)
+    error = partial(HighLevelGuidance.error, losses[1])
+    history = fit(model, losses[0], len(learn), recipe, held_out=error, label="training HGD")
     return {"weights": model.state_dict(), "history": history}
 
 
@@ -87,9 +84,9 @@ def train_robust(
     people = labels.unique(return_inverse=True)[1]
     prototypes = class_means(embed_all(GrayInput(recogniser), learn.float() / 255), people)
     if kind == "xie":
-        loss = AdversarialClassification(learn, people, prototypes, INTENSITY, steps=steps)
+        loss = AdversarialClassification(learn, people, prototypes, steps=steps)
     else:
         margin, weight = (0.2, 1.0) if steps >= 10 else (1.0, 10.0)
-        loss = TripletEmbedding(learn, people, prototypes, INTENSITY, margin, weight, steps)
+        loss = TripletEmbedding(learn, people, prototypes, PIN_INTENSITY, margin, weight, steps)
     history = fit(model, loss, len(learn), recipe, held_out=HeldOutError(*held_out), label=f"training {model.name}")
     return {"weights": model.state_dict(), "history": history}

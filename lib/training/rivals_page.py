@@ -13,8 +13,7 @@ from lib.defences.quilting import Quilting, patch_bank
 from lib.defences.tvm import TotalVariation
 from lib.models.base import Recogniser
 from lib.models.wrappers import GrayInput
-from lib.training.loop import Recipe
-from lib.training.pin import Trained
+from lib.training.loop import Recipe, Trained
 from lib.training.pin_page import PIN, row
 from lib.training.rivals import robust_model, train_guided, train_magnet, train_pixels, train_robust
 

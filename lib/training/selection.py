@@ -5,20 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import LongTensor, Tensor, nn
 
-from lib.defences.pca import Basis
-from lib.defences.selection import coefficients, oracle_mask, policy_gradient, reward, weights_of
+from lib.attacks.budgets import PIN_INTENSITY, noise_of
+from lib.defences.pca import Basis, coefficients
+from lib.defences.selection import oracle_mask, policy_gradient, reward, weights_of
 
 UNIT = 2.0  # the source's images lie in [-1,1]: its coefficients are twice those of [0,1]
-
-
-def noise_like(x: Tensor, intensity: float, generator: torch.Generator) -> Tensor:
-    """Gaussian noise with ||n|| = intensity * ||x|| for every image, x taken in [-1,1]; in units of [0,1] pixels.
-
-    The released code scales a whole batch by one factor, so that a single image's intensity is right on average alone.
-    """
-    noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x.device)
-    lengths = [torch.linalg.vector_norm(part.flatten(1), dim=1) for part in (UNIT * x - 1, UNIT * noise)]
-    return noise * (intensity * lengths[0] / lengths[1]).view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +25,7 @@ def noisy_choices(images: Tensor, basis: Basis, intensity: float, generator: tor
     """Images (n, 1, H, W), uint8 or in [0,1], with fresh noise; weights and energy in the source's units ([-1,1])."""
     device = basis.vectors.device
     clean = images.to(device).float() / (255 if images.dtype == torch.uint8 else 1)
-    noise = noise_like(clean, intensity, generator)
+    noise = noise_of(clean, intensity, generator)
     c = coefficients(clean, basis)
     a = c + noise.flatten(1) @ basis.vectors
     energy = (clean.flatten(1) - basis.mean).square().sum(1)
@@ -56,7 +47,7 @@ class Selection:
     norm: str = "l2"
     baseline: str = "batch"
     draws: int = 30
-    intensity: float = 0.04
+    intensity: float = PIN_INTENSITY
     pull: float = 0.0
 
     def __call__(self, model: nn.Module, index: LongTensor, generator: torch.Generator) -> dict[str, Tensor]:

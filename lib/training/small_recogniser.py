@@ -12,6 +12,7 @@ from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 from lib.models.small import SmallRecogniser
 from lib.progress import progress as shown
+from lib.seeds import seeded
 from lib.training.margins import cosine_margin_loss
 
 PRACTICE_SEED = 1_000_003  # the default set's persons have seed 0, and a person depends on the seed and number alone
@@ -36,8 +37,7 @@ def train_small_recogniser(
     """
     if steps < 1:
         raise WorkbookError(f"Expected at least one training step, got {steps}; 300 suffice.")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = SmallRecogniser().to(device=device, memory_format=torch.channels_last)
     losses = training_losses(model, faces, steps, seed)
     for _ in shown(losses, "training the small recogniser", steps) if progress else losses:

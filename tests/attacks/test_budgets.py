@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.attacks import L2, Intensity, Linf, intensity_of, rescale_to_intensity
-from lib.attacks.budgets import norms, number
+from lib.attacks.budgets import noise_of, norms, number
 from lib.errors import WorkbookError
 from tests.attacks.small import pictures
 
@@ -92,6 +92,18 @@ def test_intensity_by_hand():
     assert Intensity(0.04, "[0,1]").radius(x).item() == pytest.approx(0.03)
     assert intensity_of(x, x + 0.01).item() == pytest.approx(0.04, rel=1e-5)
     assert Intensity(0.04, norm="l2").around(x).radius.item() == pytest.approx(0.01 * 48**0.5)
+
+
+@pytest.mark.parametrize("intensity", [0.04, 0.5])
+def test_noise_has_the_exact_intensity_for_each_image(intensity):
+    images = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = [noise_of(images, intensity, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    lengths = [part.flatten(1).norm(dim=1) for part in (2 * found[0], 2 * images - 1)]  # in the source's [-1,1]
+    torch.testing.assert_close(lengths[0] / lengths[1], torch.full((64,), intensity))
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert abs(torch.corrcoef(found[0].flatten(1)).fill_diagonal_(0).mean()) < 0.01
+    torch.testing.assert_close(noise_of(images, Intensity(intensity), torch.Generator().manual_seed(0)), found[0])
 
 
 def test_box_corners_have_the_intensity():

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.defences import Basis
+from lib.defences.pca import coefficients
 from lib.defences.selection import (
     BASELINES,
     NORMS,
     advantages,
-    coefficients,
     exact_gradient,
     oracle_mask,
     policy_gradient,

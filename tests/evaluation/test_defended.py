@@ -7,11 +7,9 @@ from torch import nn
 from lib.defences import Defended
 from lib.evaluation.defended import (
     Trials,
-    attacked_images,
     judged,
     online_scores,
     scores_over_draws,
-    seeded,
     threshold_of,
 )
 from lib.evaluation.intervals import pair_bootstrap, pair_difference
@@ -52,22 +50,6 @@ def some_scores(draws, seed=0):
     return torch.randn(draws, PAIRS, generator=torch.Generator().manual_seed(seed)) + SAME
 
 
-def test_seeded_gives_the_generator_back():
-    torch.manual_seed(3)
-    wanted = torch.rand(4)
-    torch.manual_seed(3)
-    with seeded(0):
-        first = torch.rand(2)
-    assert torch.equal(torch.rand(4), wanted)
-    with seeded(0):
-        assert torch.equal(torch.rand(2), first)
-    before = torch.get_rng_state()
-    with pytest.raises(ValueError), seeded(1):  # noqa: PT012
-        torch.rand(1)
-        raise ValueError
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 def test_scores_one_row_a_draw(fixed, noisy, images):
     scores = scores_over_draws(noisy, *images, draws=3, seed=1)
     assert scores.shape == (3, PAIRS)
@@ -81,20 +63,18 @@ def test_scores_one_row_a_draw(fixed, noisy, images):
 
 
 @pytest.mark.parametrize("attack", ["FGSM", "DeepFool", "PGD-L2"])
-def test_attacks_on_a_random_model_repeat(attack, fixed, noisy, images):
+def test_attacks_on_a_random_model_repeat(attack, noisy, images):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    found = [attacked_images(attack, noisy, *images, SAME, 0.2, seed=seed) for seed in (0, 0, 1)]
+    found = [attack_pairs(attack, noisy, *images, SAME, 0.2, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
-    plain = attack_pairs(attack, fixed, *images, SAME, intensity=0.2, threshold=0.0)
-    assert torch.equal(attacked_images(attack, fixed, *images, SAME, 0.2), plain)
 
 
 def test_online_scores_judge_with_fresh_draws(noisy, images):
     """The masks that the attack saw are not the ones it is judged by."""
-    adversarial = attacked_images("FGSM", noisy, *images, SAME, 0.2, seed=4)
+    adversarial = attack_pairs("FGSM", noisy, *images, SAME, 0.2, seed=4)
     found = online_scores("FGSM", noisy, *images, SAME, 0.2, draws=2, seed=4)
     assert torch.equal(found, scores_over_draws(noisy, adversarial, images[1], 2, seed=5))
     assert auc(found[0], SAME) < auc(scores_over_draws(noisy, *images, seed=5)[0], SAME)

@@ -14,7 +14,7 @@ def test_the_loss_is_the_cross_entropy_in_bits_by_hand():
     torch.manual_seed(0)
     faces = torch.rand(30, 1, 16, 16)
     basis = Basis(**fit_pca(faces, 6))
-    model, loss = CoefficientAgent(basis.vectors, basis.mean), Imitation(faces, basis, 0.05)
+    model, loss = CoefficientAgent(basis), Imitation(faces, basis, 0.05)
     index = torch.tensor([3, 7])
     found = noisy_choices(faces[index], basis, 0.04, torch.Generator().manual_seed(5))
     p, q = model(found.noisy).double().sigmoid(), oracle_mask(found.weights, found.energy, 0.05)

@@ -66,12 +66,33 @@ def network(seed=0):
     return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.3), nn.ReLU(), nn.Linear(8, 1))
 
 
+def half_frozen():
+    model = network()
+    model[0].requires_grad_(False)
+    return model
+
+
 def zeros(*sizes):
     """Linear maps of one input, all weights zero, named 0, 1, ..."""
     model = nn.ModuleList([nn.Linear(1, size, bias=False) for size in sizes])
     for weight in model.parameters():
         nn.init.zeros_(weight)
     return model
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """For `fit`'s `held_out`: how far the first weight is from -0.45; notes the mode it is taken in."""
+
+    modes: list = field(default_factory=list)
+
+    def __call__(self, model):
+        self.modes.append((model.training, torch.is_grad_enabled()))
+        return abs(model[0].weight.item() + 0.45)
+
+
+def unknown(model):
+    return math.nan
 
 
 def distance(model):
@@ -145,8 +166,10 @@ def test_a_checkpoint_serves_its_own_run_alone(tmp_path, monkeypatch):
         (network(1), line(), RECIPES["adam"]),
         (network(), Line(line().x, -line().y), RECIPES["adam"]),
         (network(), line(), RECIPES["sgd"]),
+        (half_frozen(), line(), RECIPES["adam"]),
     ):
         assert len(fit(model, loss, 10, recipe, folder=tmp_path)["loss"]) == 12
+    fit(network(), line(), 10, RECIPES["adam"], held_out=distance, folder=tmp_path)
     assert checkpoint.read_bytes() == before
 
 
@@ -215,17 +238,12 @@ def test_clipping_bounds_the_whole_gradient(clip, length, tmp_path):
 def test_the_best_held_out_weights_remain(tmp_path):
     """The weight falls by 0.1 a step; the measure is best at step 5, and checked at 2, 4, 6, 7."""
     recipe = Recipe(7, 2, 0.1, "sgd", momentum=0.0, schedule="constant", check_every=2)
-    model, modes = zeros(1), []
-
-    def measure(model):
-        modes.append((model.training, torch.is_grad_enabled()))
-        return abs(model[0].weight.item() + 0.45)
-
+    model, measure = zeros(1), Measure()
     history = fit(model, Sloped(1.0), 2, recipe, held_out=measure, folder=tmp_path)
     assert history["checked"].tolist() == [2, 4, 6, 7]
     torch.testing.assert_close(history["held_out"], torch.tensor([0.25, 0.05, 0.15, 0.25]))
     assert model[0].weight.item() == pytest.approx(-0.4)
-    assert set(modes) == {(False, False)}
+    assert set(measure.modes) == {(False, False)}
     last = zeros(1)
     fit(last, Sloped(1.0), 2, recipe, folder=tmp_path)
     assert last[0].weight.item() == pytest.approx(-0.7)
@@ -251,8 +269,8 @@ def test_another_seed_is_another_run(tmp_path):
     loss = Seen([])
     for seed in (0, 1, 2):
         fit(nn.Linear(1, 1), loss, 2, Recipe(50, 2, seed=seed), folder=tmp_path)
-    for seeds in zip(*loss.seeds, strict=True):  # of the losses' generator, of the global one
-        assert len(set(seeds)) == 150
+    seeds = [seed for both in loss.seeds for seed in both]  # of the losses' generator, of the global one
+    assert len(set(seeds)) == 2 * 150  # no stream of numbers is met twice
 
 
 @pytest.mark.parametrize("slope", [math.nan, math.inf])
@@ -260,6 +278,11 @@ def test_a_loss_gone_wrong_is_said(slope, tmp_path):
     model = nn.Linear(1, 1)
     with pytest.raises(WorkbookError, match=r"The loss became -?(nan|inf) at step 0: lower the rate or clip"):
         fit(model, Sloped(slope), 2, Recipe(2, 2), folder=tmp_path)
+
+
+def test_a_measure_gone_wrong_is_said(tmp_path):
+    with pytest.raises(WorkbookError, match="held-out measure became nan at step 2"):
+        fit(nn.Linear(1, 1), Sloped(0.1), 2, Recipe(4, 2, check_every=2), held_out=unknown, folder=tmp_path)
 
 
 def test_bad_recipes(tmp_path):
@@ -272,5 +295,10 @@ def test_bad_recipes(tmp_path):
             Recipe(**wrong)
     with pytest.raises(WorkbookError, match="'halve' needs halve_every"):
         Recipe(steps=1, schedule="halve")
+    for wrong in ({"warmup": -1}, {"clip": 0.0}, {"clip": -1.0}, {"clip": math.nan}):
+        with pytest.raises(WorkbookError, match="warmup is 0 or more steps and its clip above 0 or None"):
+            Recipe(steps=1, **wrong)
+    with pytest.raises(WorkbookError, match="for 'head', but no weight's name starts so"):
+        fit(network(), line(), 10, Recipe(1, shares={"head": 0.1}), folder=tmp_path)
     with pytest.raises(WorkbookError, match="nothing to train on"):
         fit(network(), line(), 0, Recipe(1), folder=tmp_path)
