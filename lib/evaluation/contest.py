@@ -4,11 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import LongTensor, Tensor
 
 from lib.attacks.budgets import PIN_INTENSITY
-from lib.evaluation.defended import online_scores, threshold_of
+from lib.data.galleries import gallery, ordered_pairs, some_pairs
+from lib.data.sets import ImageSet
+from lib.evaluation.defended import threshold_of
 from lib.evaluation.protocols import attack_pairs
+from lib.evaluation.tradeoff import gray_pairs
 from lib.evaluation.verification import eer
 from lib.models import Recogniser, embed_all
 from lib.progress import progress
@@ -58,13 +61,51 @@ class Contest:
 
     def online(self, systems: Mapping[str, Recogniser], attacks: Sequence[str]) -> Scores:
         """Scores of every system on pairs attacked through itself."""
-        jobs = [(attack, name) for name in systems for attack in attacks]
         scores: Scores = {f"online / {attack}": {} for attack in attacks}
-        for attack, name in progress(jobs, "attacking through each defence"):
-            level = threshold_of(systems[name], self.held_out) if attack == "DeepFool" else 0.0
+        for name, system in progress(systems.items(), "attacking through each defence", len(systems)):
+            level = threshold_of(system, self.held_out) if "DeepFool" in attacks else 0.0
             data = (self.x, self.y, self.same, self.intensity, level, self.draws.get(name, 1), self.seed)
-            scores[f"online / {attack}"][name] = self.kept(online_scores, attack, systems[name], *data)
+            found = self.kept(online_scores, list(attacks), system, *data)
+            for attack in attacks:
+                scores[f"online / {attack}"][name] = found[attack]
         return scores
+
+
+def over_galleries(
+    kept: Callable,
+    faces: ImageSet,
+    people: LongTensor,
+    systems: Mapping[str, Recogniser],
+    attacks: Sequence[str],
+    held_out: Held,
+    draws: Mapping[str, int],
+    *,
+    repeats: int = 5,
+    pairs: int = 1000,
+    images: int = 10,
+    offline_only: Sequence[str] = (),
+    seed: int = 0,
+) -> dict[tuple[str, str], list[float]]:
+    """PIN's MegaFace protocol (section V-B): EERs in per cent of each (condition, system), one a draw of pictures.
+
+    Each of `repeats` draws takes `images` pictures of each of `people` and up to `pairs` ordered pairs of each kind.
+    systems: "none" is the bare recogniser, on which offline attacks are made; its online rows are its offline ones.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    through = {name: system for name, system in systems.items() if name not in ("none", *offline_only)}
+    for draw in range(repeats):
+        index = gallery(faces.labels, people, images, seed + draw)
+        some = some_pairs(ordered_pairs(faces.labels, index), pairs, seed + draw)
+        sides = gray_pairs(faces, some.first, some.second)
+        contest = Contest(kept, *sides, some.same, held_out, draws, seed=seed)
+        scores = contest.offline(systems["none"], systems, attacks) | contest.online(through, attacks)
+        for attack in attacks:
+            scores[f"online / {attack}"]["none"] = scores[f"offline / {attack}"]["none"]
+        for condition, of in scores.items():
+            for name, values in of.items():
+                rate = 100 * float(eer(values.flatten(), some.same.repeat(len(values))))
+                found.setdefault((condition, name), []).append(rate)
+    return found
 
 
 def joined(parts: Sequence[Scores]) -> Scores:
@@ -86,6 +127,22 @@ def scores_of_all(
             for name, x in images.items():
                 rows[name].append((embed_all(model, x) * second).sum(1).cpu())
     return {name: torch.stack(part) for name, part in rows.items()}
+
+
+def online_scores(
+    attacks: Sequence[str],
+    model: Recogniser,
+    x: Tensor,
+    y: Tensor,
+    same: Tensor,
+    intensity: float = PIN_INTENSITY,
+    threshold: float = 0.0,
+    draws: int = 1,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """Scores (draws, P) that a model gives to pairs attacked through itself, by attack; judged by fresh draws."""
+    data = (model, x, y, same, intensity, threshold, seed)
+    return scores_of_all(model, {name: attack_pairs(name, *data) for name in attacks}, y, draws, seed + 1)
 
 
 def sum_of_errors(model: Recogniser, held_out: Held, attacked: Tensor, draws: int = 1) -> float:

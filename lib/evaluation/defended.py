@@ -6,9 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib.attacks.budgets import PIN_INTENSITY
 from lib.evaluation.intervals import Interval, pair_bootstrap, pair_difference
-from lib.evaluation.protocols import attack_pairs
 from lib.evaluation.verification import best_threshold, eer, worst_scores
 from lib.models import Recogniser, similarity
 from lib.seeds import seeded
@@ -27,22 +25,6 @@ def judged(
 ) -> dict[str, Tensor]:
     """`scores_over_draws` of every model; `draws` names those that need more than one."""
     return {name: scores_over_draws(model, x, y, draws.get(name, 1), seed) for name, model in models.items()}
-
-
-def online_scores(
-    attack: str,
-    model: Recogniser,
-    x: Tensor,
-    y: Tensor,
-    same: Tensor,
-    intensity: float = PIN_INTENSITY,
-    threshold: float = 0.0,
-    draws: int = 1,
-    seed: int = 0,
-) -> Tensor:
-    """Scores (draws, P) that a model gives to pairs attacked through itself; the judging draws are fresh ones."""
-    adversarial = attack_pairs(attack, model, x, y, same, intensity, threshold, seed)
-    return scores_over_draws(model, adversarial, y, draws, seed + 1)
 
 
 def threshold_of(model: Recogniser, held_out: tuple[Tensor, Tensor, Tensor], seed: int = 0) -> float:

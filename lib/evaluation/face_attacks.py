@@ -10,7 +10,8 @@ import torch
 from torch import LongTensor, Tensor
 
 from lib.attacks import DFANET, Linf, evolutionary, in_batches, pair_decision, paste, train_sticker, verification
-from lib.evaluation.defended import online_scores, scores_over_draws
+from lib.evaluation.contest import online_scores
+from lib.evaluation.defended import scores_over_draws
 from lib.evaluation.intervals import Interval, bootstrap
 from lib.evaluation.protocols import attack_pairs
 from lib.models import Recogniser, embed_all
@@ -154,5 +155,5 @@ def crossed(
         images = kept(attack_pairs, attack, bare, x, y, same, seed=seed)
         scores["none", attack] = kept(scores_over_draws, bare, images, y, 1, seed)
         scores["PIN offline", attack] = kept(scores_over_draws, guarded, images, y, draws, seed)
-        scores["PIN online", attack] = kept(online_scores, attack, guarded, x, y, same, draws=draws, seed=seed)
-    return scores
+    through = kept(online_scores, list(attacks), guarded, x, y, same, draws=draws, seed=seed)
+    return scores | {("PIN online", attack): through[attack] for attack in attacks}

@@ -70,6 +70,18 @@ def overlap(masks: Tensor) -> Tensor:
     return (first * second).sum(1) / torch.maximum(first, second).sum(1).clamp_min(1)
 
 
+def beyond_pca(masks: Tensor) -> Tensor:
+    """Share (n,) of the eigenvectors that a mask (n, N) of K keeps and PCA with K would not: those after the K-th."""
+    sizes = masks.sum(1, keepdim=True)
+    later = torch.arange(masks.shape[1], device=masks.device) >= sizes
+    return (masks * later).sum(1) / sizes.squeeze(1).clamp_min(1)
+
+
+def share_of_the_way(own: Tensor, worst: Tensor, best: Tensor) -> Tensor:
+    """Where the mean of `own` (n,) lies between the means of `worst` (0) and `best` (1), all of the same faces."""
+    return (own.mean() - worst.mean()) / (best.mean() - worst.mean())
+
+
 def estimator_study(
     found: Choices, logits: Tensor, penalty: float, norm: str, baselines: Sequence[str], draws: int, repeats: int
 ) -> dict[str, dict[str, float]]:

@@ -62,7 +62,7 @@ class PIN:
     def planned(self, **changes: object) -> AgentPlan:
         """The page's plan with changes to it or its recipe; kind="coefficients" has settings of its own."""
         if changes.get("kind") == "coefficients":
-            changes = {"pull": 0.0, "rate": 0.02, "steps": self.scale.coefficient_steps} | changes
+            changes = {"pull": 0.0, "rate": 0.02, "shares": {}, "steps": self.scale.coefficient_steps} | changes
         recipe = {key: changes.pop(key) for key in list(changes) if key in RECIPE_FIELDS}
         plan = self.plan.but(**changes)
         return replace(plan, recipe=replace(plan.recipe, **recipe))

@@ -3,8 +3,22 @@
 import pytest
 import torch
 
+from lib.data.galleries import gallery, ordered_pairs, some_pairs
+from lib.data.sets import ImageSet
 from lib.defences import Defended
-from lib.evaluation.contest import Contest, joined, mean_over_draws, scores_of_all, sum_of_errors
+from lib.evaluation import eer
+from lib.evaluation.contest import (
+    Contest,
+    joined,
+    mean_over_draws,
+    online_scores,
+    over_galleries,
+    scores_of_all,
+    sum_of_errors,
+)
+from lib.evaluation.defended import scores_over_draws
+from lib.evaluation.protocols import attack_pairs
+from lib.evaluation.tradeoff import gray_pairs
 from lib.models import GrayInput, similarity
 from lib.models.small import SmallRecogniser
 
@@ -63,6 +77,38 @@ def test_online_attacks_go_through_the_system_and_draws_differ(contest, systems)
     assert not torch.equal(scores[0], scores[1])
     again = contest.online({"flicker": systems["flicker"]}, ("FGSM",))["online / FGSM"]["flicker"]
     assert torch.equal(scores, again)
+
+
+def test_online_scores_judge_with_fresh_draws(contest, systems):
+    """The draws that the attacks saw are not the ones they are judged by; every attack meets the same ones."""
+    data = (systems["flicker"], contest.x, contest.y, contest.same, 0.2, 0.1)
+    found = online_scores(["FGSM", "DeepFool"], *data, draws=2, seed=4)
+    assert {name: scores.shape for name, scores in found.items()} == {"FGSM": (2, 6), "DeepFool": (2, 6)}
+    adversarial = attack_pairs("FGSM", *data, seed=4)
+    alone = online_scores(["FGSM"], *data, draws=2, seed=4)["FGSM"]
+    torch.testing.assert_close(alone[0], found["FGSM"][0], atol=0.05, rtol=0)
+    seen = scores_over_draws(systems["flicker"], adversarial, contest.y, 2, seed=4)
+    assert not torch.allclose(seen[0], alone[0], atol=1e-5)
+
+
+def test_galleries_give_one_rate_a_draw_of_pictures(systems, contest):
+    labels, draw = torch.arange(12) // 4, torch.Generator().manual_seed(0)
+    pictures = torch.randint(0, 256, (12, 3, 112, 112), generator=draw, dtype=torch.uint8)
+    faces = ImageSet("made", "made", labels, ["a", "b", "c"], list("abcdefghijkl"), lambda at: pictures[at], "made")
+    found = over_galleries(
+        plainly, faces, torch.tensor([0, 2]), systems, ("FGSM",), contest.held_out, {"flicker": 2},
+        repeats=2, pairs=3, images=3, offline_only=("blur",),
+    )  # fmt: skip
+    assert {len(rates) for rates in found.values()} == {2}
+    assert set(found) == {(c, n) for c in ("clean", "offline / FGSM") for n in systems} | {
+        ("online / FGSM", "flicker"),
+        ("online / FGSM", "none"),
+    }
+    assert found["online / FGSM", "none"] == found["offline / FGSM", "none"]
+    index = gallery(labels, torch.tensor([0, 2]), 3, 1)
+    some = some_pairs(ordered_pairs(labels, index), 3, 1)
+    x, y = gray_pairs(faces, some.first, some.second)
+    assert found["clean", "none"][1] == pytest.approx(100 * eer(similarity(systems["none"], x, y), some.same))
 
 
 def test_thin_keeps_every_second_pair(contest):

@@ -9,12 +9,14 @@ from lib.defences import Basis, fit_pca
 from lib.defences.selection import BASELINES, reward
 from lib.evaluation.policy import (
     best_threshold_level,
+    beyond_pca,
     entropy_bits,
     estimator_study,
     fixed_mask,
     oracle_project,
     oracle_sizes,
     overlap,
+    share_of_the_way,
     threshold_masks,
 )
 from lib.training.selection import Choices, noisy_choices
@@ -51,6 +53,18 @@ def test_threshold_level_earns_most_among_the_levels(found, basis):
 def test_entropy_of_coins_and_of_certainty():
     p = torch.tensor([[0.5, 0.5, 0.5], [0.0, 1.0, 1.0], [0.25, 1.0, 0.0]])
     assert torch.allclose(entropy_bits(p), torch.tensor([3.0, 0.0, 0.8112781]))
+
+
+def test_what_pca_of_the_same_size_would_drop():
+    masks = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 1], [0, 0, 1, 1], [0, 0, 0, 0]])
+    assert beyond_pca(masks).tolist() == [0, 0.5, 1, 0]
+
+
+def test_share_of_the_way_by_hand():
+    worst, best = torch.tensor([-4.0, -2.0]), torch.tensor([0.0, 2.0])
+    assert share_of_the_way(torch.tensor([-2.0, 0.0]), worst, best) == 0.5
+    assert share_of_the_way(worst, worst, best) == 0
+    assert share_of_the_way(best, worst, best) == 1
 
 
 def test_overlap_is_jaccards():
