@@ -13,6 +13,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.workbook-installed
 # idle threads sleep instead of spinning: on a shared machine spinning costs far more than it saves
 export OMP_WAIT_POLICY ?= PASSIVE
+# glibc keeps freed memory instead of giving it back after every layer, which costs CPU runs much of their time
+export MALLOC_MMAP_MAX_ ?= 0
+export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
+export MALLOC_TOP_PAD_ ?= 268435456
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
 .PHONY: book test lab lint bench cuda-kernel publish clean

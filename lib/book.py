@@ -146,10 +146,21 @@ def execute(asked: argparse.Namespace) -> None:
         print(f"registered the kernel {register_kernel()}")
 
 
+ENVIRONMENT = {  # of the kernels that run the pages; the Makefile sets the same for tests and benchmarks
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # else each kernel start prints a debugger's advice
+    "OMP_WAIT_POLICY": "PASSIVE",  # spinning threads crawl on a machine that does other work too
+    # glibc would give each large block back to the system and ask for it anew at the next layer, which costs CPU runs
+    # of small networks much of their time
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+
+
 def main() -> int:
     """Run a command; a WorkbookError is one sentence on stderr and exit code 1."""
-    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # else each kernel start prints a debugger's advice
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads crawl on a machine that does other work too
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
     with contextlib.suppress(KeyboardInterrupt):
         try:
             execute(parser().parse_args())
