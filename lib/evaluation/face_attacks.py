@@ -5,11 +5,13 @@ What `run.kept` can keep: named functions with plain results. Systems are recogn
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import LongTensor, Tensor
 
 from lib.attacks import DFANET, Linf, evolutionary, in_batches, pair_decision, paste, train_sticker, verification
+from lib.attacks.objectives import Objective
 from lib.evaluation.contest import online_scores
 from lib.evaluation.defended import scores_over_draws
 from lib.evaluation.intervals import Interval, bootstrap
@@ -30,6 +32,24 @@ def checkpoints(queries: int, wanted: Sequence[int] = (1000, 5000, 10_000)) -> t
     return tuple(sorted(count for count in steps | {*wanted, queries} if count <= queries))
 
 
+@dataclass(frozen=True, eq=False)
+class Patient:
+    """A decision that is asked several times and counts as a success when all answers are one: for random systems."""
+
+    decision: Objective
+    asks: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Which of the images (P, C, H, W) are adversarial in every answer: (P,) bool."""
+        return torch.stack([self.decision(x) for _ in range(self.asks)]).all(0)
+
+    def __len__(self) -> int:
+        return len(self.decision)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.decision, name)  # its modules, references, device
+
+
 def black_box(
     model: Recogniser,
     x: Tensor,
@@ -40,6 +60,7 @@ def black_box(
     threshold: float = THRESHOLD,
     asks: int = 10,
     seed: int = 0,
+    patience: int = 1,
 ) -> dict[str, Tensor]:
     """The evolutionary attack on a system that answers "accepted" or not, one bit per query (PIN, Tables VI, VII).
 
@@ -49,6 +70,9 @@ def black_box(
     mse (P, R): distortion in [0,1] units at the query counts `report`; NaN where left out, inf before a success;
     again (P,): share of `asks` fresh questions in which the last image is still misjudged; NaN where there is none;
     images (P, 1, H, W): the last images.
+
+    patience: questions that an image must pass before the search goes there, each of which counts as a query. The
+    source's attacker has 1 and believes a random system's single answer; more is the attack that knows it is random.
     """
     right = ((scores_over_draws(model, x, y, 3, seed) > threshold) == same).all(0)
     mse, again, images = torch.full((len(x), len(report)), torch.nan), torch.full((len(x),), torch.nan), x.clone()
@@ -56,6 +80,8 @@ def black_box(
         goal, generator = pair_decision(model, y[right], same, threshold), torch.Generator().manual_seed(seed)
         with seeded(seed):
             start = None if same else y[right]
+            if patience > 1:
+                goal, queries, report = Patient(goal, patience), queries // patience, [at // patience for at in report]
             found = evolutionary(goal, x[right], start, queries, report=report, generator=generator, progress=True)
         wrong = (scores_over_draws(model, found.images, y[right], asks, seed + 1) > threshold) != same
         mse[right], images[right] = found.mse, found.images.to(images)

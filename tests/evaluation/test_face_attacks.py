@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from lib import cache
-from lib.attacks import thinned
+from lib.attacks import pair_decision, thinned
 from lib.evaluation import eer
 from lib.evaluation.face_attacks import (
+    Patient,
     black_box,
     checkpoints,
     crossed,
@@ -101,6 +102,41 @@ def test_black_box_repeats_on_a_random_system_and_shows_its_luck():
     again = runs[0]["again"][~runs[0]["again"].isnan()]
     assert 0 < len(again) < 40  # some are accepted by luck when clean
     assert again.mean() == pytest.approx(math.acos(0.7) / math.pi, abs=0.05)  # chance of two random directions
+
+
+def test_a_patient_attacker_believes_unanimous_answers_alone():
+    x = torch.rand(4000, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    decision = pair_decision(system(Coin(), (8, 8)), torch.tensor([[1.0, 0.0]]).expand(4000, -1), False, 0.0)
+    torch.manual_seed(0)
+    shares = [Patient(decision, asks)(x).float().mean().item() for asks in (1, 3)]
+    assert shares == [pytest.approx(0.5, abs=0.03), pytest.approx(0.125, abs=0.02)]
+    assert len(Patient(decision, 3)) == 4000
+    assert Patient(decision, 3).modules == decision.modules
+
+
+class Counter(nn.Module):
+    """Brightness as a direction, with noise; counts its images."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.images = nn.Parameter(torch.ones(())), 0
+
+    def forward(self, x):
+        self.images += len(x)
+        angle = 3 * x.mean((1, 2, 3)) + 0.2 * torch.randn(len(x))
+        return self.scale * torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def test_patience_costs_queries_and_buys_images_that_stand():
+    x = 0.2 + 0.05 * torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    y, again, asked = torch.full_like(x, 0.8), {}, {}
+    for patience in (1, 5):
+        body = Counter()
+        found = black_box(system(body, (8, 8)), x, y, False, 600, (60, 600), 0.5, asks=40, patience=patience)
+        again[patience], asked[patience] = found["again"].nanmean(), body.images
+        assert found["mse"].shape == (12, 2)
+    assert again[5] > again[1] + 0.1
+    assert asked[5] <= asked[1]
 
 
 def test_means_pass_over_what_was_left_out_or_never_broken():
