@@ -1,6 +1,7 @@
 """`python -m benchmarks [--device D] [--repeats N] [--batch N]`: prints each ratio, its target, pass or fail.
 
-The attacks on MobileFaceNet, then PIN's defence at its own sizes: 112x112 pixels, 2500 eigenvectors, 30 masks a face.
+The attacks on MobileFaceNet, then PIN's defence at its own sizes: 112x112 pixels, 2500 eigenvectors, 30 masks a face;
+then ACL-triplet's inner attack at a laptop's size: a ResNet-18 of width 16, 32 triplets of 56x56 pixels.
 Both sides of a ratio run in turn, in changing order, so that a slow spell of the machine hits both; the ratio is the
 median over the rounds, and the spread shows how noisy the machine was. On a CPU the clock is the processor time of one
 thread, which other work on the machine disturbs least; on CUDA it is wall time with the queue emptied.
@@ -28,18 +29,25 @@ from lib.attacks import (
     frozen,
     pair_boundaries,
     pair_decision,
+    triplet,
     verification,
 )
+from lib.attacks.embeddings import DISTANCES
 from lib.defences import Basis
 from lib.defences.learnable_pca import LearnablePCA
 from lib.defences.pca import coefficients
 from lib.defences.selection import reward, weights_of
 from lib.errors import WorkbookError
 from lib.models import GrayInput, Recogniser, load_recogniser, to_gray
+from lib.models.dual_norm import DualBatchNorm2d
+from lib.models.encoders import FaceEncoder
 from lib.run import choose_device
+from lib.seeds import seeded
+from lib.training.triplets import TripletFineTuning
 
 STEPS = 10
 FACES, MASKS, PENALTY = 20, 30, 0.015  # a training step of PIN
+TRIPLETS, TURNS = 32, 7  # of ACL-triplet's fine-tuning: people in a step here, iterations of its attack
 Work = Callable[[], object]
 
 
@@ -60,10 +68,15 @@ class Case:
         object.__setattr__(self, "threshold", cosine + torch.where(self.same, -0.05, 0.05))
 
 
+def smooth_images(n: int, size: tuple[int, int], device: str) -> Tensor:
+    """Random pictures (n, 3, *size) without fine detail."""
+    coarse = torch.rand(n, 3, 14, 14, generator=torch.Generator().manual_seed(0))
+    return nn.functional.interpolate(coarse, size=size, mode="bilinear").to(device)
+
+
 def make_case(model: Recogniser, n: int, device: str) -> Case:
     """Pairs of smooth random pictures: speed does not ask who is on them."""
-    coarse = torch.rand(2 * n, 3, 14, 14, generator=torch.Generator().manual_seed(0))
-    images = torch.nn.functional.interpolate(coarse, size=model.size, mode="bilinear").to(device)
+    images = smooth_images(2 * n, model.size, device)
     with torch.no_grad():
         reference = model.embed(images[n:])
     return Case(model, images[:n], reference, torch.arange(n, device=device) % 2 == 0)
@@ -148,6 +161,53 @@ def dense_rewards(choice: Choice, image: int = 0) -> Tensor:
         chosen = choice.basis.vectors * mask
         rewards.append(-(chosen @ (chosen.T @ noisy) - clean).norm() - PENALTY * mask.sum())
     return torch.stack(rewards)
+
+
+def make_encoder(device: str) -> FaceEncoder:
+    """An untrained encoder as the pages train it, with settled batch statistics."""
+    with seeded(0):
+        model = FaceEncoder((56, 56), width=16, norm=DualBatchNorm2d).to(device, memory_format=torch.channels_last)
+    with torch.no_grad():
+        for _ in range(20):
+            model.embed(smooth_images(TRIPLETS, model.size, device))
+    return model.eval()
+
+
+def our_triplet_attack(model: nn.Module, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """Positives and negatives are embedded once; seven iterations on the anchors alone."""
+    return ascend(triplet(model, positive, negative), anchor, Linf("8/255"), PGD.but(steps=TURNS, start="clean"))
+
+
+def naive_triplet_attack(model: nn.Module, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+    """The same attack with all three pictures in one batch, forward and back, at each iteration."""
+    apart, moved = DISTANCES["l2"], anchor
+    with frozen(model):
+        for _ in range(TURNS):
+            leaf = moved.detach().requires_grad_()
+            a, p, n = model.embed(torch.cat([leaf, positive, negative])).chunk(3)
+            (gradient,) = torch.autograd.grad((apart(a, p) - apart(a, n)).sum(), leaf)
+            moved = moved + 2 / 255 * gradient.sign()
+            moved = (anchor + (moved - anchor).clamp(-8 / 255, 8 / 255)).clamp(0, 1)
+    return moved
+
+
+def step_passes(model: nn.Module, images: Tensor) -> dict[str, float]:
+    """Images per person that one step of `TripletFineTuning` passes, two of `images` (2n, C, H, W) being a person's."""
+    people, seen = len(images) // 2, dict.fromkeys(("references", "anchors", "anchors back", "training", "back"), 0)
+
+    def count(module: nn.Module, _: object, embeddings: Tensor) -> None:
+        kind = "training" if module.training else "anchors" if embeddings.requires_grad else "references"
+        seen[kind] += len(embeddings)
+        if embeddings.requires_grad:
+            back = "back" if module.training else "anchors back"
+            embeddings.register_hook(lambda gradient: seen.__setitem__(back, seen[back] + len(gradient)))
+
+    hook = model.train().register_forward_hook(count)
+    loss = TripletFineTuning(images.cpu(), torch.arange(people).repeat(2), steps=TURNS)
+    loss(model, torch.arange(people), torch.Generator().manual_seed(0))["loss"].backward()
+    hook.remove()
+    model.eval().zero_grad()
+    return {kind: number / people for kind, number in seen.items()}
 
 
 def seconds(work: Work, device: str) -> float:
@@ -263,6 +323,23 @@ def inactivation_ratio(case: Case, basis: Basis, rounds: int, device: str) -> li
     return [report(title, times["defence"], times["recogniser"], "at most 0.25", lambda ratio: ratio <= 0.25)]
 
 
+def triplet_attack_ratio(rounds: int, device: str) -> list[bool]:
+    """ACL-triplet's inner attack against one that embeds positives and negatives anew, and the passes of a step."""
+    model = make_encoder(device)
+    faces = smooth_images(3 * TRIPLETS, model.size, device).chunk(3)
+    works = {"ours": lambda: our_triplet_attack(model, *faces), "naive": lambda: naive_triplet_attack(model, *faces)}
+    ours, naive = (work() for work in works.values())  # also the warm-up
+    times, title = measure(works, rounds, device), f"Triplet attack on {TRIPLETS} anchors / embedding all three anew"
+    verdict = report(title, times["ours"], times["naive"], "at most 0.45", lambda ratio: ratio <= 0.45)
+    apart = ((ours - naive).abs() > 1e-6).float().mean().item()
+    print(f"Rounding turns signs: the two triplet attacks end apart in {apart:.1e} of the pixels.")
+    passes = step_passes(model, torch.cat(faces[:2]))
+    exact = passes == {"references": 2, "anchors": TURNS, "anchors back": TURNS, "training": 4, "back": 4}
+    counted = ", ".join(f"{kind} {number:g}" for kind, number in passes.items())
+    print(f"Passes of a fine-tuning step, in images a person: {counted}: {'pass' if exact else 'FAIL'}")
+    return [verdict, exact]
+
+
 def main() -> int:
     """Measure the ratios; 1 when one misses its target."""
     options = arguments()
@@ -275,6 +352,7 @@ def main() -> int:
     results += evolutionary_ratio(many, 5, device)
     choice = make_choice(to_gray(many.probes[:FACES]))
     results += reward_ratio(choice, 5, device) + inactivation_ratio(many, choice.basis, 9, device)
+    results += triplet_attack_ratio(9, device)
     ours, theirs = our_deepfool(few), their_deepfool(few)
     apart = ((ours - theirs).norm() / (ours - few.probes).norm()).item()
     print(f"The two DeepFools' perturbations differ by {apart:.1e} of their length.")

@@ -122,6 +122,24 @@ def test_digest_of_containers_is_unambiguous():
     assert digest(functools.partial(square, offset=1)) != digest(functools.partial(square, offset=2))
 
 
+@dataclass(frozen=True)
+class Scorer:
+    """A callable setting, as a loss or a measure is."""
+
+    factor: int = 2
+
+    def __call__(self, value):
+        return self.factor * value
+
+
+def test_a_callable_dataclass_is_keyed_by_its_code_too(monkeypatch):
+    before = digest(Scorer())
+    assert before == digest(Scorer())
+    assert before != digest(Scorer(3))
+    monkeypatch.setattr(cache, "code_of", lambda function: "changed")
+    assert digest(Scorer()) != before
+
+
 def test_lambdas_and_strangers_cannot_be_keys():
     for value in (lambda x: x, object()):
         with pytest.raises(WorkbookError, match="cannot be keyed"):

@@ -249,6 +249,34 @@ def test_the_best_held_out_weights_remain(tmp_path):
     assert last[0].weight.item() == pytest.approx(-0.7)
 
 
+def several(model):
+    return {"weight": model[0].weight.item(), "other": 1.0}
+
+
+def lost(model):
+    return {"loss": 1.0}
+
+
+def chosen(model):
+    return several(model) | {"held_out": abs(model[0].weight.item() + 0.18)}
+
+
+def test_measures_by_name_are_kept_and_one_of_them_chooses(tmp_path):
+    recipe = Recipe(4, 2, 0.1, "sgd", momentum=0.0, schedule="constant", check_every=1)
+    for measure, last in ((several, -0.4), (chosen, -0.2)):
+        model = zeros(1)
+        history = fit(model, Sloped(1.0), 2, recipe, held_out=measure, folder=tmp_path)
+        torch.testing.assert_close(history["weight"], torch.tensor([-0.1, -0.2, -0.3, -0.4]))
+        assert history["checked"].tolist() == [1, 2, 3, 4]
+        assert ("held_out" in history) == (measure is chosen)
+        assert model[0].weight.item() == pytest.approx(last)
+
+
+def test_names_of_loss_and_measure_differ(tmp_path):
+    with pytest.raises(WorkbookError, match="both give 'loss'"):
+        fit(zeros(1), Sloped(1.0), 2, Recipe(2, 2), held_out=lost, folder=tmp_path)
+
+
 def test_an_epoch_shows_every_example_once_in_a_fresh_order(tmp_path):
     seen = []
     fit(nn.Linear(1, 1), Seen(seen), 7, Recipe(6, 3, 0.1), folder=tmp_path)
@@ -281,7 +309,7 @@ def test_a_loss_gone_wrong_is_said(slope, tmp_path):
 
 
 def test_a_measure_gone_wrong_is_said(tmp_path):
-    with pytest.raises(WorkbookError, match="held-out measure became nan at step 2"):
+    with pytest.raises(WorkbookError, match="measure held_out became nan at step 2"):
         fit(nn.Linear(1, 1), Sloped(0.1), 2, Recipe(4, 2, check_every=2), held_out=unknown, folder=tmp_path)
 
 
@@ -300,5 +328,7 @@ def test_bad_recipes(tmp_path):
             Recipe(steps=1, **wrong)
     with pytest.raises(WorkbookError, match="for 'head', but no weight's name starts so"):
         fit(network(), line(), 10, Recipe(1, shares={"head": 0.1}), folder=tmp_path)
+    with pytest.raises(WorkbookError, match="A batch of 3 cannot be cut into 4 shards"):
+        fit(network(), line(), 3, Recipe(1, shards=4), folder=tmp_path)
     with pytest.raises(WorkbookError, match="nothing to train on"):
         fit(network(), line(), 0, Recipe(1), folder=tmp_path)
