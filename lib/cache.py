@@ -74,9 +74,9 @@ def object_parts(value: Any) -> list[bytes]:
     if inspect.isfunction(value) and value.__closure__ is None and "<lambda>" not in value.__qualname__:
         return [f"function:{value.__module__}.{value.__qualname__}:{code_of(value)}".encode()]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        code = code_of(type(value).__call__).encode() if callable(value) else b""  # a loss, a measure: it computes
+        code = [code_of(type(value).__call__).encode()] if callable(value) else []  # a loss, a measure: it computes
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        return [type(value).__qualname__.encode(), code, *parts(fields)]
+        return [type(value).__qualname__.encode(), *code, *parts(fields)]
     raise WorkbookError(
         f"A kept result cannot be keyed by a {type(value).__name__}: "
         "pass plain values, tensors, models, data sets or named functions."

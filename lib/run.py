@@ -121,6 +121,11 @@ def bounds(interval: Any) -> tuple[float, float] | None:
     return ledger.finite(low, "an interval's lower end"), ledger.finite(high, "an interval's upper end")
 
 
+def row(smoke: object, laptop: object, gpu: object, paper: object) -> dict[str, object]:
+    """A knob of `Run.scale`: its value in each profile."""
+    return dict(zip(PROFILES, (smoke, laptop, gpu, paper), strict=True))
+
+
 @dataclasses.dataclass
 class Run:
     """One run of one page. Made by `start`."""

@@ -195,13 +195,13 @@ class Intensity:
         return f"intensity {self.value} of {self.convention}"
 
 
-def noise_of(x: Tensor, intensity: Intensity | float, generator: torch.Generator | None) -> Tensor:
+def noise_of(x: Tensor, intensity: float, generator: torch.Generator | None) -> Tensor:
     """Gaussian noise (n, C, H, W), in units of [0,1], of exactly this intensity for each of the images `x` in [0,1].
 
     Not clamped. PIN's released code scales a whole batch by one factor: a single image is then right on average alone.
     """
-    budget, noise = intensity if isinstance(intensity, Intensity) else Intensity(intensity), normal(x, generator)
-    return noise * (budget.radius(x) / rms(noise, "[0,1]")).view(-1, 1, 1, 1)
+    noise = normal(x, generator)
+    return noise * (Intensity(intensity).radius(x) / rms(noise, "[0,1]")).view(-1, 1, 1, 1)
 
 
 def intensity_of(x: Tensor, adversarial: Tensor, convention: str = "[-1,1]") -> Tensor:

@@ -57,19 +57,21 @@ class Evolved:
 
 
 def pair_decision(
-    model: nn.Module, reference: Tensor, same: bool | Tensor, threshold: float | Tensor = 0.2
+    model: nn.Module, reference: Tensor, same: bool | Tensor, threshold: float | Tensor = 0.2, asks: int = 1
 ) -> Objective:
     """Whether each pair is misjudged: cosine below `threshold` where `same`, above it elsewhere (PIN, section V-C).
 
-    `reference`: images (P, C, H, W), or their unit embeddings (P, d). A random model (PIN) draws anew in each query.
+    `reference`: images (P, C, H, W), or their unit embeddings (P, d). A random model (PIN) draws anew in each query;
+    with `asks` above one an image counts as misjudged when that many answers in a row say so.
     """
     pair = pair_boundaries(model, reference, same, threshold)
 
-    def in_parts(x: Tensor) -> Tensor:
-        return torch.cat([pair.forward(part) for part in x.split(batch_size(None, x.device))])
+    def in_parts(x: Tensor) -> list[Tensor]:
+        parts = x.split(batch_size(None, x.device))
+        return [torch.cat([pair.forward(part) for part in parts]) for _ in range(asks)]
 
-    def misjudged(embedding: Tensor, *references: Tensor) -> Tensor:
-        return pair.score(embedding, *references).squeeze(1) > 0
+    def misjudged(answers: list[Tensor], *references: Tensor) -> Tensor:
+        return torch.stack([pair.score(answer, *references).squeeze(1) > 0 for answer in answers]).all(0)
 
     return Objective(pair.modules, in_parts, misjudged, pair.references)
 

@@ -5,13 +5,11 @@ What `run.kept` can keep: named functions with plain results. Systems are recogn
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import LongTensor, Tensor
 
 from lib.attacks import DFANET, Linf, evolutionary, in_batches, pair_decision, paste, train_sticker, verification
-from lib.attacks.objectives import Objective
 from lib.evaluation.contest import online_scores
 from lib.evaluation.defended import scores_over_draws
 from lib.evaluation.intervals import Interval, bootstrap
@@ -30,24 +28,6 @@ def checkpoints(queries: int, wanted: Sequence[int] = (1000, 5000, 10_000)) -> t
     """Query counts at which to report: the wanted ones and 1, 2, 5, 10, ... times ten, up to `queries`."""
     steps = {digit * 10**power for power in range(1, 7) for digit in (1, 2, 5)}
     return tuple(sorted(count for count in steps | {*wanted, queries} if count <= queries))
-
-
-@dataclass(frozen=True, eq=False)
-class Patient:
-    """A decision that is asked several times and counts as a success when all answers are one: for random systems."""
-
-    decision: Objective
-    asks: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Which of the images (P, C, H, W) are adversarial in every answer: (P,) bool."""
-        return torch.stack([self.decision(x) for _ in range(self.asks)]).all(0)
-
-    def __len__(self) -> int:
-        return len(self.decision)
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.decision, name)  # its modules, references, device
 
 
 def black_box(
@@ -77,12 +57,11 @@ def black_box(
     right = ((scores_over_draws(model, x, y, 3, seed) > threshold) == same).all(0)
     mse, again, images = torch.full((len(x), len(report)), torch.nan), torch.full((len(x),), torch.nan), x.clone()
     if right.any():
-        goal, generator = pair_decision(model, y[right], same, threshold), torch.Generator().manual_seed(seed)
+        goal, generator = pair_decision(model, y[right], same, threshold, patience), torch.Generator().manual_seed(seed)
+        steps, stops = queries // patience, [at // patience for at in report]
         with seeded(seed):
             start = None if same else y[right]
-            if patience > 1:
-                goal, queries, report = Patient(goal, patience), queries // patience, [at // patience for at in report]
-            found = evolutionary(goal, x[right], start, queries, report=report, generator=generator, progress=True)
+            found = evolutionary(goal, x[right], start, steps, report=stops, generator=generator, progress=True)
         wrong = (scores_over_draws(model, found.images, y[right], asks, seed + 1) > threshold) != same
         mse[right], images[right] = found.mse, found.images.to(images)
         again[right] = wrong.float().mean(0).where(found.found.cpu(), torch.tensor(torch.nan))

@@ -16,6 +16,7 @@ from lib.models import Recogniser, embed_all
 from lib.models.dual_norm import route
 from lib.models.encoders import FaceEncoder
 from lib.training.albums import album_of
+from lib.training.contrastive import alignment, uniformity
 
 
 class Representation(Recogniser):
@@ -44,16 +45,6 @@ def effective_rank(features: Tensor) -> float:
     values = torch.linalg.svdvals(features.double() - features.double().mean(0))
     share = values / values.sum().clamp_min(1e-12)
     return torch.special.entr(share).sum().exp().item()
-
-
-def alignment(first: Tensor, second: Tensor) -> float:
-    """Mean squared distance of unit embeddings (n, d) of two pictures of one person (Wang and Isola 2020)."""
-    return (first - second).square().sum(1).mean().item()
-
-
-def uniformity(embeddings: Tensor) -> float:
-    """Log of the mean of exp(-2 distance^2) over all couples of unit embeddings (n, d); lower is more even."""
-    return torch.pdist(embeddings.float()).square().mul(-2).exp().mean().log().item()
 
 
 def attacked(model: Recogniser, x: Tensor, y: Tensor, same: Tensor, eps: str = "8/255", steps: int = 10) -> Tensor:
@@ -96,13 +87,14 @@ def linear_probe(model: Recogniser, images: Tensor, labels: LongTensor) -> Probe
 class Watch:
     """For `fit`: what the trunk of a `Projected` encoder knows of people it does not learn from.
 
-    x, y (P, C, H, W) in [0,1], same (P,): pairs. images (n, C, H, W), labels (n,) from 0, fit (n,) bool: pictures of
-    people for the probe, and those it is fitted on. It chooses nothing, so the last weights of a run stay.
+    x, y (P, C, H, W) in [0,1], same (P,), people (P, 2): pairs. images (n, C, H, W), labels (n,) from 0, fit (n,) bool:
+    pictures of people for the probe, and those it is fitted on. It chooses nothing, so the last weights of a run stay.
     """
 
     x: Tensor
     y: Tensor
     same: Tensor
+    people: Tensor
     images: Tensor
     labels: LongTensor
     fit: Tensor
@@ -119,8 +111,8 @@ class Watch:
             "EER attacked": float(eer(found["attacked"], self.same)),
             "probe": found["right"].double().mean().item(),
             "probe attacked": found["right attacked"].double().mean().item(),
-            "alignment of people": alignment(first, second),
-            "uniformity of people": uniformity(found["first"]),
+            "alignment of people": alignment(first, second).item(),
+            "uniformity of people": uniformity(found["first"]).item(),
             "rank": effective_rank(found["first"]),
         }
 
@@ -157,15 +149,9 @@ def watch_of(
     pixels, drawn = images.float() / 255, make_pairs(labels, pairs // 2, pairs // 2, seed)
     few = torch.isin(labels, people_with(labels, torch.arange(len(labels)), 4, people)).nonzero().flatten()
     names = labels[few].unique(return_inverse=True)[1]
-    album, turn = album_of(names), torch.empty_like(names)
-    turn[album.order] = torch.arange(len(names)) - album.start.repeat_interleave(album.count)
-    sides = pixels[drawn.first], pixels[drawn.second]
-    return Watch(*sides, drawn.same, pixels[few], names, turn % 2 == 0, steps=steps, way=way)
-
-
-def judged(watch: Watch, encoder: FaceEncoder) -> dict[str, Tensor]:
-    """`watch.judge(encoder)`, as a function that `run.kept` can keep."""
-    return watch.judge(encoder)
+    shown, sides = album_of(names).turn % 2 == 0, (pixels[drawn.first], pixels[drawn.second])
+    pair_people = labels[torch.stack([drawn.first, drawn.second], 1)]
+    return Watch(*sides, drawn.same, pair_people, pixels[few], names, shown, steps=steps, way=way)
 
 
 @torch.no_grad()

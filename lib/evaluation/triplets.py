@@ -147,28 +147,6 @@ def fair_distances(
     return worst
 
 
-def triplet_rates(
-    model: nn.Module,
-    a: Tensor,
-    p: Tensor,
-    n: Tensor,
-    margin: float = 0.0,
-    steps: int = 20,
-    restarts: int = 5,
-    seed: int = 0,
-) -> dict[str, Tensor]:
-    """The source's SA, RA and S&R, and our RA*: BoolTensors (t,), but S&R (2t,): the clean triplets, then the attacked.
-
-    a, p, n (t, C, H, W): triplets of different pictures. Positives and negatives are embedded once.
-    """
-    p, n = reference_embeddings(model, p), reference_embeddings(model, n)
-    generator = torch.Generator().manual_seed(seed)
-    clean = triplet_accuracy(model, a, p, n, margin)
-    attacked = paper_attacked(model, a, n, margin=margin, generator=generator)
-    fair = fair_attacked(model, a, p, n, steps, restarts, margin=margin, generator=generator)
-    return {"SA": clean, "RA": attacked, "S&R": torch.cat([clean, attacked]), "RA*": fair}
-
-
 def rounds_of(images: Tensor, labels: LongTensor, rounds: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Anchors, positives, negatives (rounds * k, C, H, W) in [0,1]: in each round one triplet of each of k people.
 

@@ -11,16 +11,12 @@ from lib.data.pages import for_page
 from lib.data.parts import deal_people, people_with
 from lib.data.sets import ImageSet
 from lib.models import embed_all, load_recogniser
-from lib.run import Run
+from lib.run import Run, row
 from lib.training.acl import Network, pretrain, tune
+from lib.training.adversarial import class_means
+from lib.training.albums import album_of
 from lib.training.contrastive import some_labels
 from lib.training.loop import Measure, Recipe, Trained
-
-
-def row(smoke: object, laptop: object, gpu: object, paper: object) -> dict[str, object]:
-    """A knob of `run.scale`: its value in each profile."""
-    return {"smoke": smoke, "laptop": laptop, "gpu": gpu, "paper": paper}
-
 
 # Rows for `run.scale`. An epoch is one picture of each person, as in the source (8156 people, 64 batches of 128).
 KNOBS = {
@@ -102,20 +98,17 @@ def shrunk(faces: ImageSet, index: LongTensor, side: int, chunk: int = 1024) -> 
 def strangers(faces: ImageSet, others: ImageSet, index: LongTensor, device: str) -> LongTensor:
     """Pictures of people of `faces` with two or more who resemble nobody among the pictures `index` of `others`."""
     model, own = load_recogniser("mobilefacenet", device), with_mates(faces.labels)
-    means, known = (person_means(model, *pair) for pair in ((faces, own), (others, index)))
+    means, known = (likenesses(model, *pair) for pair in ((faces, own), (others, index)))
     people = faces.labels[own].unique()
     apart = people[(means @ known.T).amax(1) < TWIN]
     return own[torch.isin(faces.labels[own], apart)]
 
 
-def person_means(model: torch.nn.Module, faces: ImageSet, index: LongTensor, most: int = 6) -> Tensor:
-    """Unit mean embeddings (k, d) of the people in the pictures `index`, of up to `most` pictures each."""
-    labels = faces.labels[index]
-    few = torch.cat([index[(labels == person).nonzero().flatten()[:most]] for person in labels.unique()])
-    people = faces.labels[few].unique(return_inverse=True)[1]
+def likenesses(model: torch.nn.Module, faces: ImageSet, index: LongTensor, most: int = 6) -> Tensor:
+    """Unit mean embeddings (k, d) of the people in the pictures `index`, of up to `most` pictures each, on the CPU."""
+    few = index[album_of(faces.labels[index]).turn < most]
     found = torch.cat([embed_all(model, faces.images(part)).cpu() for part in few.split(512)])
-    sums = torch.zeros(int(people.max()) + 1, found.shape[1]).index_add_(0, people, found)
-    return F.normalize(sums, dim=1)
+    return class_means(found, faces.labels[few].unique(return_inverse=True)[1])
 
 
 class Trainings:

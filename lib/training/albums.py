@@ -15,6 +15,13 @@ class Album(NamedTuple):
     person: LongTensor  # (n,) owner of each picture
 
     @property
+    def turn(self) -> LongTensor:
+        """Which of its person's pictures each one is, from 0: (n,)."""
+        turn = torch.empty_like(self.order)
+        turn[self.order] = torch.arange(len(self.order)) - self.start.repeat_interleave(self.count)
+        return turn
+
+    @property
     def several(self) -> LongTensor:
         """People (m,) of two or more pictures."""
         return (self.count > 1).nonzero().flatten()

@@ -60,16 +60,26 @@ def some_labels(labels: LongTensor, share: float, seed: int = 0) -> LongTensor:
     return labels.where(order[person] < round(share * len(people)), -1)
 
 
+def alignment(first: Tensor, second: Tensor) -> Tensor:
+    """Mean squared distance of unit embeddings (n, d) that should agree (Wang and Isola 2020); 0 is best."""
+    return (first - second).square().sum(1).mean()
+
+
+def uniformity(embeddings: Tensor) -> Tensor:
+    """Log of the mean of exp(-2 distance^2) over all couples of unit embeddings (n, d) (Wang and Isola 2020).
+
+    Lower is more even, down to near -4 on the whole sphere; 0 is collapse, and what one row alone gives.
+    """
+    if len(embeddings) < 2:
+        return embeddings.new_zeros(())
+    return torch.pdist(embeddings.float()).square().mul(-2).exp().mean().log()
+
+
 @torch.no_grad()
 def health(both: Tensor) -> Metrics:
-    """Alignment and uniformity of unit embeddings (2n, d) (Wang and Isola 2020): lower is better, collapse gives 0, 0.
-
-    Alignment: mean squared distance of the two views. Uniformity: log of the mean of exp(-2 distance^2) over all
-    couples of first views; its lowest value is near -4, where they spread over the whole sphere.
-    """
+    """Alignment of the two views and uniformity of the first ones, of unit embeddings (2n, d)."""
     first, second = both.detach().float().chunk(2)
-    uniformity = torch.pdist(first).square().mul(-2).exp().mean().log() if len(first) > 1 else first.new_zeros(())
-    return {"alignment": (first - second).square().sum(1).mean(), "uniformity": uniformity}
+    return {"alignment": alignment(first, second), "uniformity": uniformity(first)}
 
 
 def routed(model: nn.Module, x: Tensor, name: str) -> Tensor:

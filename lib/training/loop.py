@@ -163,7 +163,6 @@ class _Descent:
         self.optimiser = recipe.optimiser_for(model)
         self.step, self.history, self.best = 0, {}, None
         self.order: tuple[int, LongTensor] | None = None
-        self.named: set[str] = set()  # the loss's metrics
 
     def index(self, step: int) -> LongTensor:
         """The examples of a step: each epoch in a fresh order, a rest smaller than a batch left out."""
@@ -185,9 +184,8 @@ class _Descent:
         self.optimiser.step()
         self.step = step + 1
         self.note(metrics)
-        self.named = set(metrics)
         if self.held_out and (self.step % self.recipe.check_every == 0 or self.step == self.recipe.steps):
-            self.check()
+            self.check(set(metrics))
 
     def descend(self, step: int, shard: int) -> dict[str, float]:
         """Add the gradient of one piece of the step's batch; its metrics."""
@@ -206,8 +204,8 @@ class _Descent:
         for key, value in metrics.items():
             self.history.setdefault(key, []).append(value)
 
-    def check(self) -> None:
-        """Measure on held-out examples; remember the weights when they are the best so far."""
+    def check(self, taken: set[str]) -> None:
+        """Measure on held-out examples, under names not `taken`; remember the weights when they are the best so far."""
         self.model.eval()
         with torch.no_grad():
             found = self.held_out(self.model)
@@ -215,7 +213,7 @@ class _Descent:
         for name, value in found.items():
             if math.isnan(value):
                 raise WorkbookError(f"The measure {name} became nan at step {self.step}: lower the rate or clip.")
-        clash = self.named & set(found)
+        clash = taken & set(found)
         if clash:
             raise WorkbookError(f"The loss and the held-out measure both give '{min(clash)}': rename one of them.")
         self.note(found | {"checked": self.step})

@@ -10,7 +10,7 @@ from lib.data.pairs import make_pairs
 from lib.data.sets import ImageSet, Pairs
 from lib.defences.agent import DenoisingAutoencoder
 from lib.defences.learnable_pca import LearnablePCA
-from lib.run import Run
+from lib.run import Run, row
 from lib.training.loop import Recipe, Trained
 from lib.training.pin import (
     AgentPlan,
@@ -23,11 +23,6 @@ from lib.training.pin import (
 )
 
 PENALTY = 0.008  # lambda for our basis and recogniser, chosen on held-out pairs on page 03; the source has 0.015
-
-
-def row(smoke: object, laptop: object, gpu: object, paper: object) -> dict[str, object]:
-    """A knob of `run.scale`: its value in each profile."""
-    return {"smoke": smoke, "laptop": laptop, "gpu": gpu, "paper": paper}
 
 
 # Rows for `run.scale`: the same on every page of PIN, so that a network is trained once for all of them.

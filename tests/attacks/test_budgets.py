@@ -103,7 +103,6 @@ def test_noise_has_the_exact_intensity_for_each_image(intensity):
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
     assert abs(torch.corrcoef(found[0].flatten(1)).fill_diagonal_(0).mean()) < 0.01
-    torch.testing.assert_close(noise_of(images, Intensity(intensity), torch.Generator().manual_seed(0)), found[0])
 
 
 def test_box_corners_have_the_intensity():

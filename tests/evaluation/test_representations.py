@@ -18,20 +18,18 @@ from lib.evaluation.representations import (
     Probe,
     Representation,
     Watch,
-    alignment,
     answers,
     attacked,
     effective_rank,
-    judged,
     linear_probe,
     plateau,
-    uniformity,
     watch_of,
 )
 from lib.models import embed_all
 from lib.models.dual_norm import route
 from lib.training import loop
 from lib.training.acl import Network, pretrain
+from lib.training.contrastive import alignment, uniformity
 from lib.training.loop import Recipe
 from tests.training.patterns import patterned
 
@@ -58,7 +56,8 @@ def watch():
     """Pictures 0 and 1 of each person as a pair, and 0 with the next one's."""
     first, same = torch.arange(0, 24, 4).repeat(2), torch.arange(12) < 6
     second = torch.where(same, first + 1, (first + 4) % 24)
-    return Watch(X[first], X[second], same, X, LABELS, torch.arange(24) % 4 < 2, eps="16/255", steps=3)
+    people = torch.stack([first, second], 1) // 4
+    return Watch(X[first], X[second], same, people, X, LABELS, torch.arange(24) % 4 < 2, eps="16/255", steps=3)
 
 
 def rows(n, d, seed=0):
@@ -96,17 +95,6 @@ def test_effective_rank_by_hand():
     assert effective_rank(1e-3 * corners) == pytest.approx(5)
     stretched = corners[:, :2] * torch.tensor([3.0, 1.0])  # singular values 3 : 1
     assert effective_rank(stretched) == pytest.approx(math.exp(-0.75 * math.log(0.75) - 0.25 * math.log(0.25)))
-
-
-def test_alignment_and_uniformity_are_the_written_out_means():
-    one, two = rows(7, 4), rows(7, 4, seed=1)
-    wanted = sum(float((a - b) @ (a - b)) for a, b in zip(one, two, strict=True)) / 7
-    assert alignment(one, two) == pytest.approx(wanted, rel=1e-5)
-    terms = [math.exp(-2 * float((one[i] - one[k]) @ (one[i] - one[k]))) for i in range(7) for k in range(i)]
-    assert uniformity(one) == pytest.approx(math.log(sum(terms) / len(terms)), rel=1e-5)
-    assert alignment(one, one) == 0
-    assert uniformity(one[:1].expand(5, -1)) == 0
-    assert uniformity(torch.tensor([[1.0, 0], [-1, 0]])) == pytest.approx(-8)  # distance 2
 
 
 def test_each_attacked_picture_is_at_least_as_bad(model, watch):
@@ -178,7 +166,7 @@ def test_a_look_takes_its_route_and_a_bare_encoder_too(model, watch):
 
 def test_what_is_judged_can_be_kept(model, watch, tmp_path):
     found = watch.judge(model.encoder)
-    again = kept(judged, watch, model.encoder, folder=tmp_path)
+    again = kept(Watch.judge, watch, model.encoder, folder=tmp_path)
     assert found.keys() == again.keys()
     assert all(torch.equal(found[name], again[name]) for name in found)
     cosine = torch.stack([found["clean"], found["attacked"]])[:, watch.same]

@@ -16,7 +16,7 @@ from lib.models import embed_all
 from lib.run import start
 from lib.training import acl, acl_page, loop
 from lib.training.acl import Network
-from lib.training.acl_page import KNOBS, Faces, Trainings, faces_for, person_means, shrunk, strangers, with_mates
+from lib.training.acl_page import KNOBS, Faces, Trainings, faces_for, likenesses, shrunk, strangers, with_mates
 from lib.training.contrastive import some_labels
 from tests.training.patterns import patterned
 
@@ -110,8 +110,8 @@ def test_a_person_is_the_mean_direction_of_the_first_pictures():
     z = embed_all(model, faces.images())
     first = {3: [1, 4], 7: [5, 2], 9: [6]}  # of two pictures at most, in the order of `index`
     wanted = torch.stack([z[at].mean(0) / z[at].mean(0).norm() for at in first.values()])
-    torch.testing.assert_close(person_means(model, faces, index, most=2), wanted)
-    every = person_means(model, faces, index)
+    torch.testing.assert_close(likenesses(model, faces, index, most=2), wanted)
+    every = likenesses(model, faces, index)
     torch.testing.assert_close(every[1], nn.functional.normalize(z[[0, 2, 5]].sum(0), dim=0))
 
 

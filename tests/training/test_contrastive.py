@@ -1,4 +1,5 @@
 import copy
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -11,7 +12,15 @@ from lib.attacks import nt_xent_rows
 from lib.errors import WorkbookError
 from lib.models.dual_norm import DualBatchNorm2d, route
 from lib.models.encoders import FaceEncoder, Projected, projector
-from lib.training.contrastive import VARIANTS, AdversarialContrast, health, some_labels, supervised_contrastive
+from lib.training.contrastive import (
+    VARIANTS,
+    AdversarialContrast,
+    alignment,
+    health,
+    some_labels,
+    supervised_contrastive,
+    uniformity,
+)
 from lib.training.loop import Recipe, fit
 from lib.training.views import FACES
 
@@ -215,3 +224,14 @@ def test_bad_input():
         supervised_contrastive(rows(), LABELS.repeat(2), 0.5)
     with pytest.raises(WorkbookError, match="give 10 % as 0.1"):
         some_labels(LABELS, 10)
+
+
+def test_alignment_and_uniformity_are_the_written_out_means():
+    one, two = (F.normalize(torch.randn(7, 4, generator=torch.Generator().manual_seed(seed)), dim=1) for seed in (0, 1))
+    wanted = sum(float((a - b) @ (a - b)) for a, b in zip(one, two, strict=True)) / 7
+    assert alignment(one, two).item() == pytest.approx(wanted, rel=1e-5)
+    terms = [math.exp(-2 * float((one[i] - one[k]) @ (one[i] - one[k]))) for i in range(7) for k in range(i)]
+    assert uniformity(one).item() == pytest.approx(math.log(sum(terms) / len(terms)), rel=1e-5)
+    assert alignment(one, one) == 0
+    assert uniformity(one[:1].expand(5, -1)) == 0
+    assert uniformity(torch.tensor([[1.0, 0], [-1, 0]])).item() == pytest.approx(-8)  # distance 2
