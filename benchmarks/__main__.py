@@ -1,23 +1,23 @@
 """`python -m benchmarks [--device D] [--repeats N] [--batch N]`: prints each ratio, its target, pass or fail.
 
 The attacks on MobileFaceNet, then PIN's defence at its own sizes: 112x112 pixels, 2500 eigenvectors, 30 masks a face;
-then ACL-triplet's inner attack at a laptop's size: a ResNet-18 of width 16, 32 triplets of 56x56 pixels.
+then ACL-triplet's inner attack at a laptop's size: a ResNet-18 of width 16, 32 triplets of 56x56 pixels; last a
+training step of TRADES-ANCRA.
 Both sides of a ratio run in turn, in changing order, so that a slow spell of the machine hits both; the ratio is the
 median over the rounds, and the spread shows how noisy the machine was. On a CPU the clock is the processor time of one
 thread, which other work on the machine disturbs least; on CUDA it is wall time with the queue emptied.
 """
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 import torchattacks
 from torch import Tensor, nn
 
+from benchmarks.ancra_training import training_ratios
+from benchmarks.timing import measure, report, smooth_images
 from lib.attacks import (
     PGD,
     Linf,
@@ -48,7 +48,6 @@ from lib.training.triplets import TripletFineTuning
 STEPS = 10
 FACES, MASKS, PENALTY = 20, 30, 0.015  # a training step of PIN
 TRIPLETS, TURNS = 32, 7  # of ACL-triplet's fine-tuning: people in a step here, iterations of its attack
-Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,6 @@ class Case:
         with torch.no_grad():
             cosine = (self.model.embed(self.probes) * self.reference).sum(1)
         object.__setattr__(self, "threshold", cosine + torch.where(self.same, -0.05, 0.05))
-
-
-def smooth_images(n: int, size: tuple[int, int], device: str) -> Tensor:
-    """Random pictures (n, 3, *size) without fine detail."""
-    coarse = torch.rand(n, 3, 14, 14, generator=torch.Generator().manual_seed(0))
-    return nn.functional.interpolate(coarse, size=size, mode="bilinear").to(device)
 
 
 def make_case(model: Recogniser, n: int, device: str) -> Case:
@@ -210,36 +203,6 @@ def step_passes(model: nn.Module, images: Tensor) -> dict[str, float]:
     return {kind: number / people for kind, number in seen.items()}
 
 
-def seconds(work: Work, device: str) -> float:
-    """Time of one call."""
-    clock = time.perf_counter if device == "cuda" else time.process_time
-    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
-    wait()
-    start = clock()
-    work()
-    wait()
-    return clock() - start
-
-
-def measure(works: dict[str, Work], rounds: int, device: str) -> dict[str, list[float]]:
-    """Times of each work, round by round; every round starts with another one."""
-    names, times = list(works), {name: [] for name in works}
-    for turn in range(rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            times[name].append(seconds(works[name], device))
-    return times
-
-
-def report(name: str, above: list[float], below: list[float], target: str, passes: Callable[[float], bool]) -> bool:
-    """Print the ratio of two works' times and say whether its median over the rounds meets the target."""
-    values = sorted(a / b for a, b in zip(above, below, strict=True))
-    middle = statistics.median(values)
-    verdict = "pass" if passes(middle) else "FAIL"
-    spread = f"{values[0]:.3g} to {values[-1]:.3g}, n = {len(values)}"
-    print(f"{name:<71} {middle:6.3f}  ({spread})  target {target}: {verdict}", flush=True)
-    return verdict == "pass"
-
-
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed ratios of attacks and defences.")
@@ -352,7 +315,7 @@ def main() -> int:
     results += evolutionary_ratio(many, 5, device)
     choice = make_choice(to_gray(many.probes[:FACES]))
     results += reward_ratio(choice, 5, device) + inactivation_ratio(many, choice.basis, 9, device)
-    results += triplet_attack_ratio(9, device)
+    results += triplet_attack_ratio(9, device) + training_ratios(9, device)
     ours, theirs = our_deepfool(few), their_deepfool(few)
     apart = ((ours - theirs).norm() / (ours - few.probes).norm()).item()
     print(f"The two DeepFools' perturbations differ by {apart:.1e} of their length.")

@@ -1,0 +1,168 @@
+"""ANCRA as pages 12 to 14 share it: one table of sizes, one choice of pictures, trainings that are kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+import torch.nn.functional as F
+from torch import LongTensor, Tensor
+
+from lib.data.loading import load
+from lib.data.pages import for_page
+from lib.data.sets import ImageSet
+from lib.errors import WorkbookError, choices
+from lib.models.classifiers import Classifier
+from lib.run import Run, row
+from lib.training.ancra import Falls, Network, RobustError, train_classifier
+from lib.training.loop import Loss, Recipe, Trained
+from lib.training.robust import AdversarialTraining
+from lib.training.robust_distillation import FairARD
+from lib.training.robust_rivals import AWP, SAT
+from lib.training.robust_second_order import S2O
+
+# Rows for `run.scale`. `every`: of CIFAR-10's ten classes every second one at laptop scale.
+KNOBS = {
+    "every": row(2, 2, 1, 1),
+    "train": row(160, 6000, 49000, 49000),
+    "held": row(40, 300, 1000, 1000),
+    "test": row(40, 500, 2000, 10000),
+    "width": row(4, 8, 64, 64),
+    "stem": row("half", "half", "small", "small"),
+    "epochs": row(2, 8, 30, 120),
+    "batch": row(32, 64, 128, 128),
+    "rate": row(0.1, 0.1, 0.1, 0.01),
+    "schedule": row("cosine", "cosine", "cosine", "falls"),
+    "inner_steps": row(2, 5, 10, 10),
+    "seeds": row([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
+}
+WALK = 10 * 0.007  # the source's ten steps; fewer of them walk as far
+ZETA = 3.0  # of the source, like alpha = 1
+# what a method trains: its base, and what ANCRA adds to it; reverse attention has two gates
+METHODS: dict[str, dict] = {
+    "natural": {"base": "natural"},
+    "PGD-AT": {"base": "PGD-AT"},
+    "TRADES": {"base": "TRADES"},
+    "MART": {"base": "MART"},
+    "PGD-AT-ANCRA": {"base": "PGD-AT", "zeta": ZETA, "gates": 2},
+    "TRADES-ANCRA": {"base": "TRADES", "zeta": ZETA, "gates": 2},
+    "MART-ANCRA": {"base": "MART", "zeta": ZETA, "gates": 2},
+    "TRADES-ANC": {"base": "TRADES", "zeta": ZETA},
+    "TRADES-RA": {"base": "TRADES", "gates": 2},
+}
+RIVALS = ("SAT", "AWP", "S2O", "FairARD")
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images (n, 3, side, side) uint8 and labels (n,) from 0 of three parts that share no image; the set's name."""
+
+    name: str
+    images: dict[str, Tensor]
+    labels: dict[str, LongTensor]
+    classes: list[str]
+
+    def part(self, name: str) -> tuple[Tensor, LongTensor]:
+        """Images in [0,1] and labels of "train", "held" or "test"."""
+        if name not in self.images:
+            raise WorkbookError(f"The pictures have the parts {choices(list(self.images))}, not '{name}': choose one.")
+        return self.images[name].float() / 255, self.labels[name]
+
+
+def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: int = 32) -> Pictures:
+    """A part of the set `name`; at smoke scikit-learn's digits, enlarged to 16 pixels.
+
+    Train and held-out images come from the set's own training part, test images from its test part; which ones is drawn
+    once and does not depend on the run's seed.
+    """
+    rehearsal = run.data == "embedded" or (run.data == "auto" and run.smoke)
+    if rehearsal:
+        images, side = load("digits", size=16, channels=3), 16
+        run.uses("data", images.source)
+    else:
+        images = for_page(run, name)
+    known = [label for label in range(len(images.classes)) if label % scale.every == 0]
+    test = images.splits["test" if "test" in images.splits else "val"]
+    held, train = dealt(images.labels, images.splits["train"], known, [scale.held, scale.train])
+    (tested,) = dealt(images.labels, test, known, [scale.test])
+    place = {"train": train, "held": held, "test": tested}
+    number = torch.zeros(len(images.classes), dtype=torch.long).scatter(
+        0, torch.tensor(known), torch.arange(len(known))
+    )
+    return Pictures(
+        images.name,
+        {part: stored(images, index, side) for part, index in place.items()},
+        {part: number[images.labels[index]] for part, index in place.items()},
+        [images.classes[label] for label in known],
+    )
+
+
+def dealt(labels: Tensor, index: LongTensor, known: Sequence[int], sizes: Sequence[int]) -> list[LongTensor]:
+    """Parts of up to `sizes` images of the classes `known`, drawn from the images `index` (m,) without overlap."""
+    mine = index[torch.isin(labels[index], torch.tensor(known))]
+    mine = mine[torch.randperm(len(mine), generator=torch.Generator().manual_seed(0))]
+    if len(mine) < sum(sizes[:-1]) + 1:
+        raise WorkbookError(f"{len(mine)} images do not suffice for parts of {list(sizes)}: ask for fewer.")
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    return [mine[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+def stored(images: ImageSet, index: LongTensor, side: int) -> Tensor:
+    """The pictures `index` as uint8 (k, 3, side, side), antialiased where they are larger."""
+    pixels = images.images(index)
+    if pixels.shape[2:] != (side, side):
+        pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
+    return (255 * pixels).round().clamp(0, 255).to(torch.uint8)
+
+
+class Trainings:
+    """The trainings of ANCRA's pages on one choice of pictures, each done once and kept."""
+
+    def __init__(self, run: Run, scale: SimpleNamespace, pictures: Pictures, family: str = "resnet"):
+        self.run, self.scale, self.pictures, self.family = run, scale, pictures, family
+        self.images, self.labels = pictures.images["train"].to(run.device), pictures.labels["train"]
+        held = [part[: scale.held] for part in pictures.part("held")]
+        self.measure = RobustError(*held, steps=max(2, scale.inner_steps))
+
+    def network(self, gates: int = 0) -> Network:
+        """The classifier at this scale."""
+        s = self.scale
+        return Network(len(self.pictures.classes), self.family, 18, s.width, s.stem, gates)
+
+    def recipe(self, seed: int = 0, epochs: int | None = None) -> Recipe:
+        """The source's SGD; its rate falls by a cosine, or in the source's three steps. Looked at four times."""
+        s = self.scale
+        steps = max(1, (epochs or s.epochs) * len(self.images) // min(s.batch, len(self.images)))
+        settings = {"optimiser": "sgd", "weight_decay": 2e-4, "clip": 5.0, "seed": seed}
+        settings |= {"check_every": max(1, steps // 4), "amp": self.run.device.type == "cuda"}
+        if s.schedule == "falls":
+            return Falls(steps, s.batch, s.rate, schedule="constant", **settings)
+        return Recipe(steps, s.batch, s.rate, warmup=steps // 20, **settings)
+
+    def loss(self, name: str, seed: int = 0, **changes: object) -> Loss:
+        """What `name` of `METHODS` or `RIVALS` minimises; changes: fields of `AdversarialTraining`."""
+        s = self.scale
+        inner = {"steps": s.inner_steps, "step": WALK / s.inner_steps}
+        if name in METHODS:
+            settings = {key: value for key, value in METHODS[name].items() if key != "gates"}
+            return AdversarialTraining(self.images, self.labels, **inner, **settings | changes)
+        if name == "AWP":
+            return AWP(AdversarialTraining(self.images, self.labels, **inner))
+        if name == "SAT":
+            return SAT(self.images, self.labels, **inner, warmup=0.7 * s.epochs)
+        if name == "S2O":
+            return S2O(self.images, self.labels, **inner)
+        if name == "FairARD":
+            return FairARD(self.images, self.labels, **inner, teacher=self.model("TRADES", seed))
+        raise WorkbookError(f"There is no method '{name}': choose one of {choices([*METHODS, *RIVALS])}.")
+
+    def trained(self, name: str, seed: int = 0, **changes: object) -> Trained:
+        """Weights and history of one training; changes: fields of `AdversarialTraining`, such as alpha=0.5."""
+        loss, network = self.loss(name, seed, **changes), self.network(METHODS.get(name, {}).get("gates", 0))
+        device = str(self.run.device)
+        return self.run.kept(train_classifier, loss, len(self.images), network, self.recipe(seed), self.measure, device)
+
+    def model(self, name: str, seed: int = 0, **changes: object) -> Classifier:
+        """The trained classifier, frozen, in eval mode, on the run's device."""
+        network = self.network(METHODS.get(name, {}).get("gates", 0))
+        return network.loaded(self.trained(name, seed, **changes)).to(self.run.device)

@@ -1,0 +1,84 @@
+"""S2O: adversarial training with second-order statistics of the weights (Jin et al., CVPR 2022), a rival of ANCRA."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import LongTensor, Tensor
+
+from lib.errors import WorkbookError
+from lib.models.classifiers import Classifier
+from lib.training.robust import BASES, TINY, AdversarialTraining, Examples, Metrics
+from lib.training.robust_rivals import both, check_base, measures
+
+
+def unlike_labels(logits: Tensor, labels: Tensor, share: float = 0.2) -> Tensor:
+    """Soft labels (n, K) of S2O's release: `share` for the label, the rest for classes little correlated with it.
+
+    M = |sum of z z^T| over the batch's logits z (n, K); class k gets a part proportional to max_j M_yj - M_yk.
+    """
+    z = logits.detach().float()
+    with torch.autocast(z.device.type, enabled=False):
+        second = (z.T @ z).abs()
+    rest = (second.amax(1, keepdim=True) - second).fill_diagonal_(0)
+    rest = (1 - share) * rest / rest.sum(1, keepdim=True).clamp(min=TINY)
+    return rest.fill_diagonal_(share)[labels]
+
+
+def correlation(features: Tensor) -> Tensor:
+    """Mean square of the correlations between channels (0 to 1) of features (n, C): of A = E[a a^T], normalised.
+
+    The share of ||R||_F^2 that is off the diagonal, R_ij = A_ij / sqrt(A_ii A_jj); a silent channel counts as none.
+    """
+    unit = F.normalize(features.float(), dim=0)  # columns of length 1: their products are the R_ij
+    with torch.autocast(unit.device.type, enabled=False):
+        r = unit.T @ unit
+    return (r.square().sum() - r.diagonal().square().sum()) / (len(r) * (len(r) - 1))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class S2O(AdversarialTraining):
+    """Second-order statistics optimisation (Jin et al. 2022) on PGD-AT or TRADES; default as in the release's AT+S2O.
+
+    Established: a PAC-Bayes bound that tightens as the weights of the posterior get less correlated; correlations from
+    a Laplace approximation, one Kronecker factor of which is A = E[a a^T] of a layer's input a, for clean and for
+    attacked images; in practice of the last layer alone. form="release": the released code, whose numbers are ANCRA's
+    with a dagger, has no norm of A. It turns second moments of the logits into soft labels (`unlike_labels`), and
+    lowers the base's cross-entropy to 1 - weight for the mean KL to these labels on clean and attacked images.
+    form="correlation" is our reading of the theory: base + weight * mean of `correlation` on clean and attacked inputs
+    of the last layer. weight: the release takes 0.1 on PGD-AT and 0.3 on TRADES; share: 0.2 for 10 classes, 0.02 for
+    100. The release attacks from a uniform start by steps of 2/255.
+    """
+
+    base: str = "PGD-AT"
+    form: str = "release"
+    weight: float = 0.1
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        """Refuse what is not defined."""
+        super().__post_init__()
+        check_base(self, "PGD-AT", "TRADES")
+        if self.form not in ("release", "correlation"):
+            raise WorkbookError(f"S2O's form is one of release, correlation, not '{self.form}': choose one.")
+        if not 0 <= self.weight <= 1 or not 0 <= self.share <= 1:
+            raise WorkbookError(
+                f"S2O's weight and share lie in [0,1], not {self.weight} and {self.share}: change these."
+            )
+
+    def __call__(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> Metrics:
+        """The loss on the images `index` (b,), and its second-order term."""
+        return self.measured(model, self.examples(model, index, generator))
+
+    def measured(self, model: Classifier, examples: Examples) -> Metrics:
+        """Loss and metrics."""
+        passes, y = both(model, examples), examples.labels
+        clean, attacked = (found.logits for found in passes)
+        loss = BASES[self.base](clean, attacked, y)
+        if self.form == "release":
+            labels = ((z.log_softmax(1), unlike_labels(z, y, self.share)) for z in (clean, attacked))
+            term = torch.stack([F.kl_div(*pair, reduction="batchmean") for pair in labels]).mean()
+            loss = loss - self.weight * F.cross_entropy(attacked if self.base == "PGD-AT" else clean, y)
+        else:
+            term = torch.stack([correlation(found.features) for found in passes]).mean()
+        return measures(loss + self.weight * term, clean, attacked, y, term=term)
