@@ -68,7 +68,7 @@ def object_parts(value: Any) -> list[bytes]:
         return [f"data:{value.fingerprint}".encode()]
     if isinstance(value, nn.Module):
         state = dict(value.named_parameters()) | dict(value.named_buffers())
-        return [f"module:{type(value).__qualname__}:{value!r}".encode(), *parts(state)]
+        return [f"module:{type(value).__qualname__}:{value!r}".encode(), *parts([state, plain_settings(value)])]
     if isinstance(value, functools.partial):
         return [b"partial", *parts([value.func, list(value.args), value.keywords])]
     if inspect.isfunction(value) and value.__closure__ is None and "<lambda>" not in value.__qualname__:
@@ -81,6 +81,16 @@ def object_parts(value: Any) -> list[bytes]:
         f"A kept result cannot be keyed by a {type(value).__name__}: "
         "pass plain values, tensors, models, data sets or named functions."
     )
+
+
+def plain_settings(model: nn.Module) -> dict[str, Any]:
+    """Numbers, words and flags that the parts of a model hold beside their weights; a `repr` need not show them."""
+    return {
+        f"{name}.{key}": value
+        for name, part in model.named_modules()
+        for key, value in vars(part).items()
+        if isinstance(value, bool | int | float | str) and key != "training" and not key.startswith("_")
+    }
 
 
 def code_of(function: Callable) -> str:

@@ -115,6 +115,18 @@ def test_digest_tells_models_apart():
     assert digest(model) != before
 
 
+def test_digest_tells_settings_apart_that_neither_weights_nor_repr_show():
+    one, two = nn.Sequential(nn.Linear(1, 1)), nn.Sequential(nn.Linear(1, 1))
+    two.load_state_dict(one.state_dict())
+    for part in (one[0], two[0]):
+        part.gates = 1
+    assert digest(one) == digest(two)
+    two[0].gates = 2
+    assert digest(one) != digest(two)
+    two[0].gates = 1
+    assert digest(one) == digest(two.eval())  # the mode is no setting: what computes sets it
+
+
 def test_digest_of_containers_is_unambiguous():
     assert digest(["ab", "c"]) != digest(["a", "bc"])
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
