@@ -18,7 +18,6 @@ from lib.attacks.objectives import Objective, run_once
 from lib.errors import WorkbookError, choices
 from lib.evaluation.classification import worst_case
 from lib.evaluation.gated import EPS, Stands, right
-from lib.evaluation.intervals import Interval
 from lib.models.base import batch_size
 from lib.models.classifiers import Classifier, View, bypass, soft, straight_through
 
@@ -187,13 +186,3 @@ def gradient_norms(model: Classifier, x: Tensor, labels: Tensor, heads: str = "f
             (gradient,) = torch.autograd.grad(goal.rows(rows)(leaf).sum(), leaf)
             norms.append(gradient.flatten(1).norm(dim=1).cpu())
     return torch.cat(norms)
-
-
-def over_seeds(values: Tensor, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
-    """Mean of values (seeds, n) with its percentile interval, trainings and images both drawn."""
-    draw, (seeds, n), values = torch.Generator().manual_seed(seed), values.shape, values.double().cpu()
-    trainings, images = (torch.randint(count, (resamples, count), generator=draw) for count in (seeds, n))
-    shares = torch.nn.functional.one_hot(trainings, seeds).double().mean(1)  # (resamples, seeds)
-    means = (shares @ values).gather(1, images).mean(1)
-    low, high = means.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double()).tolist()
-    return Interval(values.mean().item(), low, high, level, n)

@@ -38,13 +38,16 @@ def missing(
     return torch.stack(shares)
 
 
-def visitors(logits: Tensor, labels: LongTensor, batch: int) -> float:
-    """Mean number of images in a batch that a class gets wrongly: batch * error / K.
+def visitors(logits: Tensor, labels: LongTensor) -> Tensor:
+    """Share of all images that each class gets wrongly (K,): seen as the class, labelled otherwise; float64."""
+    predicted, labels = logits.detach().cpu().argmax(1), labels.cpu()
+    return torch.bincount(predicted[predicted != labels], minlength=logits.shape[1]).double() / len(labels)
 
-    Were they spread evenly, exp(-visitors) of all anchors would find no Hard-LS negative.
-    """
-    error = (logits.detach().cpu().argmax(1) != labels.cpu()).double().mean().item()
-    return batch * error / logits.shape[1]
+
+def expected_missing(logits: Tensor, labels: LongTensor, batch: int) -> float:
+    """Share of anchors without a Hard-LS negative, were the images of a batch drawn one by one: no visitor came."""
+    visited = visitors(logits, labels)[labels.cpu()]
+    return ((1 - visited) ** (batch - 1)).mean().item()
 
 
 def walk(push: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:

@@ -5,7 +5,7 @@ are maps averaged over places, (n, C), read at three `PLACES`. A common factor o
 and no answer, so L2 compares networks only in units of the network's own NP (`relative`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from lib.attacks.gates import gated, likely_wrong
 from lib.attacks.objectives import Objective, run_once
 from lib.errors import WorkbookError, choices
 from lib.evaluation.gated import EPS, decisions
-from lib.evaluation.intervals import Interval
 from lib.models.classifiers import Classifier, Gate, soft, with_gates
 
 # behind the last block but one, which no gate stands before; before the last gate; what the linear layer reads
@@ -127,12 +126,14 @@ def gaps(
     """ "cosine" and "L2" (n, places) of the negative pairs "NP" and of the positive pairs of each attack.
 
     Those of an attack also say of each image (n,) whether its predicted class "flipped", whether a mask was "switched"
-    (a class of `chosen` changed), and whether it is "right". "worst" takes for each image the attack that left the
-    lowest cosine of features. The NP are the same in all models. gates: the same weights with another number of gates.
+    (a class of `chosen` changed), and whether it is "right"; of an NP, "switched" says that the two differ in a mask.
+    "worst" takes for each image the attack that left the lowest cosine of features. The NP are the same in all models.
+    gates: the same weights with another number of gates.
     """
     model = model if gates is None else with_gates(model, gates)
     natural, answers, masks = pooled(model, x), decisions(model, x), chosen(model, x)
-    found = {"NP": distances(natural, natural[other_class(labels, seed)])}
+    partner = other_class(labels, seed)
+    found = {"NP": distances(natural, natural[partner]) | {"switched": (masks != masks[partner]).any(1)}}
     for name in attacks:
         images = attacked(model, x, labels, name, steps, step, seed=seed)
         moved = decisions(model, images)
@@ -157,52 +158,3 @@ def tail(values: Tensor, pair: str, measure: str) -> Tensor:
 def relative(distance: Tensor, negative: Tensor) -> Tensor:
     """L2 distances (seeds, n) in units of the same network's median over its negative pairs (seeds, n)."""
     return distance / negative.median(-1, keepdim=True).values
-
-
-def overlap(first: Tensor, second: Tensor, bins: int = 50) -> float:
-    """Overlap coefficient of two histograms on shared bins: 1 for equal shares everywhere, 0 for none in common."""
-    first, second = first.flatten().double(), second.flatten().double()
-    both = torch.cat([first, second])
-    ends = (both.min().item(), both.max().item())
-    shares = [torch.histc(part, bins, *ends) / len(part) for part in (first, second)]
-    return torch.minimum(*shares).sum().item()
-
-
-def cohens_d(first: Tensor, second: Tensor) -> float:
-    """Difference of the means, first less second, over the root of the mean variance."""
-    first, second = first.flatten().double(), second.flatten().double()
-    spread = ((first.var() + second.var()) / 2).sqrt().clamp_min(1e-12)
-    return ((first.mean() - second.mean()) / spread).item()
-
-
-def superiority(first: Tensor, second: Tensor) -> float:
-    """Chance that a value of `first` exceeds one of `second`, ties half (the AUC): 0.5 where nothing differs."""
-    first, second = first.flatten(), second.flatten().sort().values
-    below, not_above = (torch.searchsorted(second, first, right=right).double() for right in (False, True))
-    return ((below + not_above) / 2 / len(second)).mean().item()
-
-
-def drawn(
-    statistic: Callable[..., Tensor | float], *values: Tensor, resamples: int = 1000, seed: int = 0, level: float = 0.95
-) -> Interval:
-    """`statistic(*values)` of values (seeds, n) with its percentile interval, trainings and images both drawn.
-
-    All values are drawn alike, so that two methods on the same images are compared pair by pair. Draws in which the
-    statistic is not a number (no image of a kind) are left out.
-    """
-    draw, (seeds, n), found = torch.Generator().manual_seed(seed), values[0].shape, []
-    if any(part.shape != (seeds, n) for part in values):
-        raise WorkbookError(
-            f"All values are (seeds, n), but {[tuple(part.shape) for part in values]} came: align them."
-        )
-    for _ in range(resamples):
-        rows, columns = (torch.randint(count, (count,), generator=draw) for count in (seeds, n))
-        found.append(float(statistic(*(part[rows][:, columns] for part in values))))
-    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2]).double()
-    low, high = torch.tensor(found).double().nanquantile(tails).tolist()
-    return Interval(float(statistic(*values)), low, high, level, n)
-
-
-def mean_where(values: Tensor, chosen: Tensor) -> float:
-    """Mean of the values (seeds, n) where `chosen` (seeds, n) is true; not a number where it is nowhere."""
-    return values[chosen].double().mean().item()

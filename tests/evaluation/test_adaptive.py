@@ -6,7 +6,6 @@ import torch
 from lib.attacks import Linf, ascend
 from lib.attacks.gates import gated, likely_wrong
 from lib.errors import WorkbookError
-from lib.evaluation import bootstrap
 from lib.evaluation.adaptive import (
     STEPPED,
     adaptive_attack,
@@ -15,7 +14,6 @@ from lib.evaluation.adaptive import (
     by_budget,
     gradient_norms,
     official,
-    over_seeds,
     random_search,
     survivors,
     worst,
@@ -102,17 +100,6 @@ def test_larger_budgets_break_more():
     found = by_budget(MODEL, X, LABELS, [("0", 3), ("1/255", 1), ("64/255", 20)], "auxiliary")
     assert torch.equal(found[0], right(MODEL, X, LABELS))
     assert found[0].sum() >= found[1].sum() > found[2].sum() == 0
-
-
-def test_intervals_over_seeds_and_images():
-    values = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])  # only the trainings differ
-    found = over_seeds(values)
-    assert (found.estimate, found.low, found.high, found.n) == (0.5, 0.0, 1.0, 4)
-    alike = over_seeds(torch.arange(50).double().expand(3, 50))  # only the images differ
-    known = bootstrap(torch.mean, torch.arange(50).double())
-    assert alike.estimate == known.estimate
-    assert abs(alike.low - known.low) < 1
-    assert abs(alike.high - known.high) < 1
 
 
 @pytest.mark.parametrize("through", ["final", "auxiliary", "soft"])
