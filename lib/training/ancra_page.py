@@ -157,14 +157,14 @@ class Trainings:
             return FairARD(self.images, self.labels, **inner, teacher=self.model("TRADES", seed))
         raise WorkbookError(f"There is no method '{name}': choose one of {choices([*METHODS, *RIVALS])}.")
 
-    def trained(self, name: str, seed: int = 0, **changes: object) -> Trained:
+    def trained(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Trained:
         """Weights and history of one training; changes: fields of `AdversarialTraining`, such as alpha=0.5."""
         loss, network = self.loss(name, seed, **changes), self.network(METHODS.get(name, {}).get("gates", 0))
         measure = None if name == "natural" else self.measure  # without a defence no early weights are to be preferred
         count, device = len(self.images), str(self.run.device)
-        return self.run.kept(train_classifier, loss, count, network, self.recipe(seed), measure, device)
+        return self.run.kept(train_classifier, loss, count, network, self.recipe(seed, epochs), measure, device)
 
-    def model(self, name: str, seed: int = 0, **changes: object) -> Classifier:
+    def model(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Classifier:
         """The trained classifier, frozen, in eval mode, on the run's device."""
         network = self.network(METHODS.get(name, {}).get("gates", 0))
-        return network.loaded(self.trained(name, seed, **changes)).to(self.run.device)
+        return network.loaded(self.trained(name, seed, epochs, **changes)).to(self.run.device)

@@ -8,6 +8,7 @@ from lib.run import start
 from lib.training.ancra import Falls
 from lib.training.ancra_page import KNOBS, METHODS, RIVALS, Trainings, dealt, pictures_for
 from lib.training.robust import AdversarialTraining
+from tests.conftest import needs_data
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,25 @@ def test_the_paper_profile_takes_the_sources_schedule(trainings):
     recipe = Trainings(trainings.run, paper, trainings.pictures).recipe()
     assert isinstance(recipe, Falls)
     assert (recipe.rate, recipe.weight_decay, recipe.momentum) == (0.01, 2e-4, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        pytest.param("tiny_imagenet", 10, marks=needs_data("tiny_imagenet_20.zip")),
+        pytest.param("cifar10", 5, marks=needs_data("cifar10.zip")),
+    ],
+)
+def test_real_pictures_keep_to_their_own_training_and_test_parts(name, classes):
+    run = start("14_ancra_attacks", profile="laptop")
+    scale = SimpleNamespace(every=2, train=100, held=20, test=30)
+    pictures = pictures_for(run, scale, name)
+    assert len(pictures.classes) == classes
+    sizes = {part: tuple(pictures.part(part)[0].shape) for part in pictures.images}
+    assert sizes == {"train": (100, 3, 32, 32), "held": (20, 3, 32, 32), "test": (30, 3, 32, 32)}
+    rows = torch.cat([images.flatten(1) for images in pictures.images.values()])
+    assert len(rows.unique(dim=0)) == 150
+    assert torch.equal(pictures.images["test"], pictures_for(run, scale, name).images["test"])
 
 
 def test_bad_input(trainings):
