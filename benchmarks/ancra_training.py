@@ -7,10 +7,10 @@ batches of 128 images of 32x32 pixels.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from benchmarks.timing import Work, measure, report, smooth_images
+from benchmarks.timing import measure, report, smooth_images
 from lib.attacks.guard import frozen
+from lib.evaluation.step_costs import passes_of
 from lib.models.classifiers import Classifier, labelled
 from lib.models.resnets import ResNet
 from lib.seeds import seeded
@@ -84,26 +84,11 @@ def two_attacks(case: Case) -> None:
             case.loss.attack(case.model, x, y, targeted, draw)
 
 
-def passes_of(work: Work, case: Case) -> dict[str, float]:
-    """Forward and backward passes, in images per training example, in eval and in training mode."""
-    seen = dict.fromkeys(("attack", "attack back", "training", "training back"), 0)
-
-    def count(module: torch.nn.Module, _: object, maps: Tensor) -> None:
-        kind = "training" if module.training else "attack"
-        seen[kind] += len(maps)
-        maps.register_hook(lambda gradient: seen.__setitem__(f"{kind} back", seen[f"{kind} back"] + len(gradient)))
-
-    hook = case.model.trunk.stem.register_forward_hook(count)
-    work()
-    hook.remove()
-    return {kind: number / BATCH for kind, number in seen.items()}
-
-
 def training_ratios(rounds: int, device: str) -> list[bool]:
     """Both ratios, and whether the two sides of the first pass the same number of images."""
     case = make_case(device)
     steps = {"ours": lambda: our_step(case), "bare": lambda: bare_step(case)}
-    ours, bare = (passes_of(work, case) for work in steps.values())  # also the warm-up
+    ours, bare = (passes_of(work, [case.model], BATCH) for work in steps.values())  # also the warm-up
     counted = ", ".join(f"{kind} {number:g}" for kind, number in ours.items())
     print(f"Passes of a TRADES-ANCRA step, in images an example: {counted}: {'pass' if ours == bare else 'FAIL'}")
     times = measure(steps, rounds, device)

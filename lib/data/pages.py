@@ -12,16 +12,18 @@ from lib.run import Run
 DRAWN = 4000  # pairs of each kind drawn from the labels of a set that has no official list
 
 
-def for_page(run: Run, name: str, embedded: str = "procedural", **options: object) -> ImageSet:
+def for_page(run: Run, name: str, **options: object) -> ImageSet:
     """The set `name` as the page's `data` parameter and profile want it; notes it in the ledger.
 
-    data='auto': the real set, or at smoke the embedded default; 'embedded': that default; else a set's name.
+    data='auto': the real set, or at smoke its embedded stand-in; 'embedded': that stand-in; else a set's name.
     A real set that is missing is an error, never a silent fall back. options: passed to a real set's loader.
     """
     rehearsal = run.data == "embedded" or (run.data == "auto" and run.smoke)
-    chosen = embedded if rehearsal else name if run.data == "auto" else run.data
     try:
-        images = load(chosen, **({} if rehearsal else options))
+        if rehearsal:
+            images = load(name, where="embedded")
+        else:
+            images = load(name if run.data == "auto" else run.data, **options)
     except WorkbookError as error:
         raise WorkbookError(f"{error} For a rehearsal without data use profile='smoke' or data='embedded'.") from None
     run.uses("data", images.source)

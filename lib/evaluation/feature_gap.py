@@ -17,7 +17,7 @@ from lib.attacks.gates import gated, likely_wrong
 from lib.attacks.objectives import Objective, run_once
 from lib.errors import WorkbookError, choices
 from lib.evaluation.gated import EPS, decisions
-from lib.models.classifiers import Classifier, Gate, soft, with_gates
+from lib.models.classifiers import Classifier, Gate, soft
 
 # behind the last block but one, which no gate stands before; before the last gate; what the linear layer reads
 PLACES = ("before any mask", "before the last mask", "features")
@@ -120,7 +120,6 @@ def gaps(
     attacks: Sequence[str] = tuple(ATTACKS),
     steps: int = 10,
     step: Size = 0.007,
-    gates: int | None = None,
     seed: int = 0,
 ) -> Gaps:
     """ "cosine" and "L2" (n, places) of the negative pairs "NP" and of the positive pairs of each attack.
@@ -128,9 +127,7 @@ def gaps(
     Those of an attack also say of each image (n,) whether its predicted class "flipped", whether a mask was "switched"
     (a class of `chosen` changed), and whether it is "right"; of an NP, "switched" says that the two differ in a mask.
     "worst" takes for each image the attack that left the lowest cosine of features. The NP are the same in all models.
-    gates: the same weights with another number of gates.
     """
-    model = model if gates is None else with_gates(model, gates)
     natural, answers, masks = pooled(model, x), decisions(model, x), chosen(model, x)
     partner = other_class(labels, seed)
     found = {"NP": distances(natural, natural[partner]) | {"switched": (masks != masks[partner]).any(1)}}

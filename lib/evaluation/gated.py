@@ -8,14 +8,14 @@ robust: so can an accuracy under attack rise above the clean one. `lib.evaluatio
 from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lib.attacks import PGD, Linf, Settings, ascend, in_batches
 from lib.attacks.budgets import Size
 from lib.attacks.gates import batch_margin, gated
 from lib.attacks.objectives import run_once
 from lib.errors import WorkbookError, choices
-from lib.models.classifiers import Classifier, View, bypass
+from lib.models.classifiers import Classifier, View, bypass, decisions, right
 
 Stands = dict[str, Tensor]  # attack -> (n,) bool, still right
 EPS = "8/255"
@@ -28,16 +28,6 @@ SOURCE: dict[str, tuple[str, Settings]] = {
     "MIM": ("cross-entropy", PGD.but(steps=40, step=0.007, decay=1.0)),
 }
 SUMMED = "C&W-20 summed"  # the loss of its code as well: see `batch_margin`
-
-
-def decisions(model: nn.Module, x: Tensor) -> Tensor:
-    """Predicted classes (n,) of the real model, on the CPU."""
-    return run_once(model, model, x).argmax(1).cpu()
-
-
-def right(model: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
-    """Which images are classified as their labels say."""
-    return decisions(model, x) == labels.cpu()
 
 
 def right_by_output(model: Classifier, x: Tensor, labels: Tensor) -> Stands:

@@ -35,10 +35,6 @@ class Representation(Recogniser):
         with route(self.encoder, self.way):
             return self.encoder.representation(x)
 
-    def extra_repr(self) -> str:
-        """Shown with its route, on which a kept result must depend."""
-        return f"way={self.way}"
-
 
 def effective_rank(features: Tensor) -> float:
     """exp of the entropy of the normalised singular values of centred features (n, d): 1 is collapse (Roy 2007)."""

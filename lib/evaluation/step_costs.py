@@ -1,7 +1,7 @@
 """What one step of a robust training costs: passes of the model, and seconds (ANCRA, Table IX)."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -32,9 +32,8 @@ def learner_of(loss: Loss, network: Network, device: str) -> tuple[nn.Module, li
     return (loss.tracked(model) if hasattr(loss, "tracked") else model), asked
 
 
-def step_passes(loss: Loss, network: Network, batch: int, device: str = "cpu") -> dict[str, float]:
-    """Passes of one step by `KINDS`, in images for each training image; a model in eval mode counts as "attack"."""
-    learner, asked = learner_of(loss, network, device)
+def passes_of(work: Callable[[], object], models: Sequence[Classifier], batch: int) -> dict[str, float]:
+    """Passes of `models` in `work` by `KINDS`, in images of a batch; a model in eval mode counts as "attack"."""
     seen = dict.fromkeys(KINDS, 0)
 
     def count(module: nn.Module, _: object, maps: Tensor) -> None:
@@ -43,13 +42,19 @@ def step_passes(loss: Loss, network: Network, batch: int, device: str = "cpu") -
         if maps.requires_grad:
             maps.register_hook(lambda g: seen.__setitem__(f"{kind} backward", seen[f"{kind} backward"] + len(g)))
 
-    hooks = [model.trunk.stem.register_forward_hook(count) for model in asked]
+    hooks = [model.trunk.stem.register_forward_hook(count) for model in models]
     try:
-        one_step(learner, loss, batch)
+        work()
     finally:
         for hook in hooks:
             hook.remove()
     return {kind: number / batch for kind, number in seen.items()}
+
+
+def step_passes(loss: Loss, network: Network, batch: int, device: str = "cpu") -> dict[str, float]:
+    """`passes_of` one step, for each training image."""
+    learner, asked = learner_of(loss, network, device)
+    return passes_of(lambda: one_step(learner, loss, batch), asked, batch)
 
 
 def step_seconds(

@@ -1,6 +1,6 @@
 """Triplet accuracy, clean and under attack (ACL-triplet, Figures 4 and 5): the source's tests and a fair one.
 
-All give the two distances (t, 2) of each triplet, or a BoolTensor (t,), true where it is ordered rightly, on the CPU,
+All give the two distances (t, 2) of each triplet on the CPU; `ordered` says where a triplet is right, one answer each,
 so that a caller can draw people for an interval. Anchors, positives and negatives are images (t, C, H, W) in [0,1];
 positives and negatives may also be embeddings (t, d). A model with two batch normalisations is judged through the one
 route in which the caller stands (`with route(model, "adversarial")`), as nobody knows which pictures were attacked.
@@ -26,22 +26,15 @@ Rates = dict[str, Tensor]
 
 
 def ordered(distances: Tensor, margin: float = 0.0) -> Tensor:
-    """Whether D(a, p) + margin < D(a, n), of both distances (t, 2): BoolTensor (t,)."""
-    return distances[:, 0] + margin < distances[:, 1]
-
-
-def triplet_accuracy(
-    model: nn.Module, a: Tensor, p: Tensor, n: Tensor, margin: float = 0.0, distance: str = "l2"
-) -> Tensor:
-    """Whether D(a, p) + margin < D(a, n): BoolTensor (t,). `distance` of unit embeddings matters with a margin alone.
+    """Whether D(a, p) + margin < D(a, n), of both distances (t, 2): BoolTensor (t,).
 
     The source does not say whether it asks for a margin; its accuracies below 50 % (Figure 5) suggest one.
     """
-    return ordered(triplet_distances(model, a, p, n, distance), margin)
+    return distances[:, 0] + margin < distances[:, 1]
 
 
 def triplet_distances(model: nn.Module, a: Tensor, p: Tensor, n: Tensor, distance: str = "l2") -> Tensor:
-    """D(a, p) and D(a, n) of unit embeddings: (t, 2)."""
+    """D(a, p) and D(a, n) of unit embeddings: (t, 2). Which `distance` it is matters with a margin alone."""
     if not len(a) == len(p) == len(n) > 0:
         raise WorkbookError(
             f"Triplets need as many anchors as positives and negatives, but {len(a)}, {len(p)} and {len(n)} came."
@@ -51,13 +44,6 @@ def triplet_distances(model: nn.Module, a: Tensor, p: Tensor, n: Tensor, distanc
     a, p, n = (reference_embeddings(model, images).float() for images in (a, p, n))
     apart = DISTANCES[distance]
     return torch.stack([apart(a, p), apart(a, n)], 1).cpu()
-
-
-def paper_attacked(
-    model: nn.Module, x: Tensor, n: Tensor, attacked: str = "positive", *, margin: float = 0.0, **settings: object
-) -> Tensor:
-    """The source's robust accuracy, BoolTensor (t,); settings: see `paper_distances`."""
-    return ordered(paper_distances(model, x, n, attacked, **settings), margin)
 
 
 def paper_distances(
@@ -77,7 +63,7 @@ def paper_distances(
     "positive": the triplet (x, x + delta, n), where delta drives D(x, x + delta) up, as "designed to be as distanced
     from the anchor as possible" says; the default. "anchor": the triplet (x + delta, x, n), where delta drives
     D(x + delta, x) - D(x + delta, n) up, which is Algorithm 2 with p = x and at least as strong a test. For delta of
-    Algorithm 2 with another picture as p, attack with `triplet` and ask `triplet_accuracy(model, x, attacked, n)`.
+    Algorithm 2 with another picture as p, attack with `triplet` and ask `triplet_distances(model, x, attacked, n)`.
     """
     if attacked not in ("positive", "anchor"):
         raise WorkbookError(f"The source attacks the positive or the anchor, not '{attacked}': choose one of these.")
@@ -89,24 +75,6 @@ def paper_distances(
     moved = reference_embeddings(model, in_batches(goal, x, Linf(eps), settings, generator=generator))
     pair = (known, moved) if attacked == "positive" else (moved, known)
     return triplet_distances(model, *pair, others, distance)
-
-
-def fair_attacked(
-    model: nn.Module,
-    a: Tensor,
-    p: Tensor,
-    n: Tensor,
-    steps: int = 20,
-    restarts: int = 5,
-    *,
-    margin: float = 0.0,
-    **settings: object,
-) -> Tensor:
-    """Ours, RA*: whether a triplet stays rightly ordered, D(x, p) + margin < D(x, n), for every x found near a.
-
-    BoolTensor (t,), never above clean accuracy; settings: see `fair_distances`.
-    """
-    return ordered(fair_distances(model, a, p, n, steps, restarts, margin=margin, **settings), margin)
 
 
 def fair_distances(
@@ -124,7 +92,7 @@ def fair_distances(
     distances: Sequence[str] = ("l2", "squared"),
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Distances (t, 2) at the worst x found near each anchor: where D(x, p) - D(x, n) is largest.
+    """Ours, RA*: distances (t, 2) at the worst x found near each anchor, where D(x, p) - D(x, n) is largest.
 
     The anchors of the clean test's own triplets are attacked with D(x, p) - D(x, n), not hinged; each of `restarts`
     climbs from a random start takes the next of `distances` (same order, other gradients), keeps the worst image on
@@ -233,10 +201,10 @@ class TripletWatch:
         with route(model, self.way):
             p, n = reference_embeddings(model, self.p), reference_embeddings(model, self.n)
             found = {
-                "SA": triplet_accuracy(model, self.a, p, n),
-                "RA": paper_attacked(model, self.a, n, generator=draw),
-                "RA*": fair_attacked(model, self.a, p, n, self.steps, 1, generator=draw),
+                "SA": triplet_distances(model, self.a, p, n),
+                "RA": paper_distances(model, self.a, n, generator=draw),
+                "RA*": fair_distances(model, self.a, p, n, self.steps, 1, generator=draw),
             }
-        rates = {name: right.double().mean().item() for name, right in found.items()}
+        rates = {name: ordered(part).double().mean().item() for name, part in found.items()}
         score = (rates["SA"] + rates["RA*"]) / 2 if self.robust else rates["SA"]
         return rates | {"held_out": 1 - score}

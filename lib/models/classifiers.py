@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WorkbookError
+from lib.models.base import batch_size, evaluating
 
 Gate = Callable[[Tensor, Tensor], Tensor]  # auxiliary logits (n, K), weight of the linear layer (K, C) -> mask (n, C)
 
@@ -68,12 +69,9 @@ class Classifier(nn.Module):
 
     def __init__(self, trunk: nn.Module, classes: int, gates: int = 0):
         super().__init__()
-        last = len(trunk.blocks[-1])
-        if classes < 2 or not 0 <= gates <= last:
-            raise WorkbookError(
-                f"This classifier takes 2 or more classes and 0 to {last} gates, but {classes} and {gates} came."
-            )
-        self.trunk, self.fc, self.gates = trunk, nn.Linear(trunk.dim, classes), gates
+        if classes < 2:
+            raise WorkbookError(f"A classifier tells 2 or more classes apart, not {classes}: raise the number.")
+        self.trunk, self.fc, self.gates = trunk, nn.Linear(trunk.dim, classes), _checked(trunk, gates)
 
     def outputs(self, x: Tensor, gate: Gate = hard) -> Outputs:
         """Everything that losses and attacks ask for, with the gates set by `gate`."""
@@ -101,9 +99,30 @@ class Classifier(nn.Module):
 
 def with_gates(model: Classifier, gates: int) -> Classifier:
     """The same trained weights with another number of gates: `with_gates(model, 1)` deploys reverse attention."""
-    changed = Classifier(model.trunk, model.fc.out_features, gates)
-    changed.fc = model.fc
-    return copy.deepcopy(changed).train(model.training)
+    changed = copy.deepcopy(model)
+    changed.gates = _checked(model.trunk, gates)
+    return changed
+
+
+def _checked(trunk: nn.Module, gates: int) -> int:
+    last = len(trunk.blocks[-1])
+    if not 0 <= gates <= last:
+        raise WorkbookError(f"The last stage has {last} blocks, so 0 to {last} gates, but {gates} came: change them.")
+    return gates
+
+
+@torch.no_grad()
+def decisions(model: nn.Module, images: Tensor) -> Tensor:
+    """Predicted classes (n,) of images (n, C, H, W) in [0,1], in batches, in eval mode, on the CPU."""
+    where = next(model.parameters()).device
+    with evaluating(model):
+        parts = [model(part.to(where)).argmax(1).cpu() for part in images.split(batch_size(None, where))]
+    return torch.cat(parts)
+
+
+def right(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Which images (n, C, H, W) are classified as their labels (n,) say: (n,) bool, on the CPU."""
+    return decisions(model, images) == labels.cpu()
 
 
 class View(nn.Module):

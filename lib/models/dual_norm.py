@@ -10,7 +10,6 @@ weights are shared. Which set a pass uses is its route:
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from lib.errors import WorkbookError, choices
@@ -26,15 +25,11 @@ class _Dual(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.clean, self.adversarial = self.norm(channels), self.norm(channels)
-        self.route: str | int = "clean"  # or the number of clean rows of a mixed batch
+        self.route = "clean"
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, channels, ...) normalised by the layer of the route."""
-        if isinstance(self.route, str):
-            return getattr(self, self.route)(x)
-        if self.route >= len(x):
-            raise WorkbookError(f"{self.route} clean rows leave none of {len(x)} to the adversarial route: pass more.")
-        return torch.cat([self.clean(x[: self.route]), self.adversarial(x[self.route :])])
+        return getattr(self, self.route)(x)
 
 
 class DualBatchNorm1d(_Dual):
@@ -60,21 +55,18 @@ def copy_route(model: nn.Module, source: str = "clean", target: str = "adversari
 
 
 @contextmanager
-def route(model: nn.Module, name: str = "clean", *, clean_rows: int | None = None) -> Iterator[None]:
+def route(model: nn.Module, name: str = "clean") -> Iterator[None]:
     """Send every dual layer of `model` the way `name`; give the old routes back afterwards, exceptions included.
 
-    name: "clean" or "adversarial". clean_rows=k instead: the first k rows of each pass go the clean way and the rest
-    the adversarial way, so that both halves of a step share one pass (such a batch must not be cut). A model without
-    dual layers passes unchanged, so that one training code serves both kinds.
+    name: "clean" or "adversarial". A model without dual layers passes unchanged, so that one training code serves both
+    kinds.
     """
     if name not in ROUTES:
         raise WorkbookError(f"A route is one of {choices(ROUTES)}, not {name!r}: choose one of them.")
-    if clean_rows is not None and clean_rows < 1:
-        raise WorkbookError(f"A mixed batch has at least one clean row, not {clean_rows}: use the adversarial route.")
     before = {module: module.route for module in model.modules() if isinstance(module, _Dual)}
     try:
         for module in before:
-            module.route = name if clean_rows is None else clean_rows
+            module.route = name
         yield
     finally:
         for module, old in before.items():

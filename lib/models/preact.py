@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from lib.errors import WorkbookError, choices
-from lib.models.resnets import DEPTHS, STEMS, Norm
+from lib.errors import WorkbookError
+from lib.models.resnets import DEPTHS, STEMS, Norm, check_sizes
 
 PLAIN = tuple(depth for depth, (bottleneck, _) in DEPTHS.items() if not bottleneck)  # depths of two 3x3 a block
 
@@ -34,13 +34,9 @@ class PreActTrunk(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def stages(self, x: Tensor) -> Tensor:
-        """Maps (n, dim, h, w) before the average, normalised and rectified."""
-        return self.tail(self.blocks(self.stem(x)))
-
     def forward(self, x: Tensor) -> Tensor:
         """Features (n, dim)."""
-        return self.stages(x).mean((2, 3))
+        return self.tail(self.blocks(self.stem(x))).mean((2, 3))
 
 
 class PreActResNet(PreActTrunk):
@@ -52,12 +48,7 @@ class PreActResNet(PreActTrunk):
     def __init__(
         self, depth: int = 18, width: int = 64, stem: str = "small", norm: Norm = nn.BatchNorm2d, channels: int = 3
     ):
-        if depth not in PLAIN:
-            raise WorkbookError(f"A PreActResNet's depth is one of {choices(list(PLAIN))}, not {depth!r}: choose one.")
-        if stem not in STEMS:
-            raise WorkbookError(f"A PreActResNet's stem is one of {choices(list(STEMS))}, not {stem!r}: choose one.")
-        if width < 1:
-            raise WorkbookError(f"A PreActResNet's width is at least 1 channel, not {width}: raise it.")
+        check_sizes("A PreActResNet", PLAIN, depth, width, stem)
         kernel, stride, pooled = STEMS[stem]
         first = nn.Sequential(_conv(channels, width, kernel, stride), *([nn.MaxPool2d(3, 2, 1)] if pooled else []))
         super().__init__(first, width, [width * 2**stage for stage in range(4)], DEPTHS[depth][1], norm)

@@ -1,6 +1,6 @@
 """ResNet trunks (He et al. 2016) of any width: torchvision's start at 64 channels, too many for a laptop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -26,7 +26,7 @@ class ResNet(nn.Module):
         self, depth: int = 18, width: int = 64, stem: str = "small", norm: Norm = nn.BatchNorm2d, channels: int = 3
     ):
         super().__init__()
-        _check(depth, width, stem)
+        check_sizes("A ResNet", tuple(DEPTHS), depth, width, stem)
         bottleneck, repeats = DEPTHS[depth]
         self.stem = _stem(stem, channels, width, norm)
         inner, blocks = width, []
@@ -44,13 +44,9 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def stages(self, x: Tensor) -> Tensor:
-        """Maps (n, dim, h, w) of the last stage, before the average: where another head or block may be put."""
-        return self.blocks(self.stem(x))
-
     def forward(self, x: Tensor) -> Tensor:
         """Features (n, dim)."""
-        return self.stages(x).mean((2, 3))
+        return self.blocks(self.stem(x)).mean((2, 3))
 
 
 class Block(nn.Module):
@@ -93,10 +89,10 @@ def _stem(kind: str, channels: int, width: int, norm: Norm) -> nn.Sequential:
     return nn.Sequential(*layers, *([nn.MaxPool2d(3, 2, 1)] if pooled else []))
 
 
-def _check(depth: int, width: int, stem: str) -> None:
-    if depth not in DEPTHS:
-        raise WorkbookError(f"A ResNet's depth is one of {choices(list(DEPTHS))}, not {depth!r}: choose one of them.")
-    if stem not in STEMS:
-        raise WorkbookError(f"A ResNet's stem is one of {choices(list(STEMS))}, not {stem!r}: choose one of them.")
+def check_sizes(what: str, depths: Sequence[int], depth: int, width: int, stem: str) -> None:
+    """Refuse depths and stems that do not exist, and no width."""
+    for name, allowed, given in (("depth", depths, depth), ("stem", tuple(STEMS), stem)):
+        if given not in allowed:
+            raise WorkbookError(f"{what}'s {name} is one of {choices(list(allowed))}, not {given!r}: choose one.")
     if width < 1:
-        raise WorkbookError(f"A ResNet's width is the channels of its first stage, at least 1, not {width}: raise it.")
+        raise WorkbookError(f"{what}'s width is the channels of its first stage, at least 1, not {width}: raise it.")

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from torch import LongTensor, Tensor
 
 from lib.data.pages import for_page
@@ -15,6 +14,7 @@ from lib.run import Run, row
 from lib.training.acl import Network, pretrain, tune
 from lib.training.adversarial import class_means
 from lib.training.albums import album_of
+from lib.training.batches import shrunk
 from lib.training.contrastive import some_labels
 from lib.training.loop import Measure, Recipe, Trained
 
@@ -84,15 +84,6 @@ def with_mates(labels: LongTensor) -> LongTensor:
     """Positions of the pictures whose person has another picture."""
     people = people_with(labels, torch.arange(len(labels)), 2, len(labels))
     return torch.isin(labels, people).nonzero().flatten()
-
-
-def shrunk(faces: ImageSet, index: LongTensor, side: int, chunk: int = 1024) -> Tensor:
-    """The pictures `index` as uint8 (k, 3, side, side), antialiased."""
-    parts = []
-    for some in index.split(chunk):
-        small = F.interpolate(faces.images(some), (side, side), mode="bilinear", antialias=True, align_corners=False)
-        parts.append((255 * small).round().clamp(0, 255).to(torch.uint8))
-    return torch.cat(parts)
 
 
 def strangers(faces: ImageSet, others: ImageSet, index: LongTensor, device: str) -> LongTensor:

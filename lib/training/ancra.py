@@ -8,10 +8,10 @@ from torch import LongTensor, Tensor, nn
 from lib.attacks.budgets import Linf
 from lib.attacks.gates import gated, total_loss
 from lib.attacks.loop import in_batches
-from lib.attacks.objectives import Objective, run_once
+from lib.attacks.objectives import Objective
 from lib.attacks.settings import PGD
 from lib.errors import WorkbookError, choices
-from lib.models.classifiers import Classifier, soft
+from lib.models.classifiers import Classifier, right, soft
 from lib.models.preact import PreActResNet, WideResNet
 from lib.models.resnets import ResNet
 from lib.seeds import seeded
@@ -55,21 +55,6 @@ class Network:
         return model.eval().requires_grad_(False)
 
 
-@dataclass(frozen=True)
-class Falls(Recipe):
-    """A recipe whose rate falls to a share at the given shares of all steps; the source: 75, 90 and 100 of 120 epochs.
-
-    `schedule` is then "constant".
-    """
-
-    falls: tuple[tuple[float, float], ...] = ((75 / 120, 0.1), (90 / 120, 0.01), (100 / 120, 0.001))
-
-    def factor(self, step: int) -> float:
-        """Learning rate at `step` (from 0), as a share of `rate`."""
-        passed = [share for start, share in self.falls if step >= start * self.steps]
-        return super().factor(step) * (passed[-1] if passed else 1.0)
-
-
 @dataclass(frozen=True, eq=False)
 class RobustError:
     """For `fit`: errors on held-out images (n, 3, H, W) in [0,1], labels (n,), clean and under PGD; the latter chooses.
@@ -85,21 +70,18 @@ class RobustError:
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Errors of `model`: clean, under the total loss, under the worst of both attacks."""
-        right, total = self.right(model, self.images), self.stands(model, total_loss(model, self.labels))
-        worst = right & total
+        clean, total = right(model, self.images, self.labels), self.stands(model, total_loss(model, self.labels))
+        worst = clean & total
         if model.gates:
             worst &= self.stands(model, gated(model, self.labels, gate=soft()))
-        errors = {"clean error": right, "PGD error": total, "held_out": worst}
+        errors = {"clean error": clean, "PGD error": total, "held_out": worst}
         return {name: 1 - flags.double().mean().item() for name, flags in errors.items()}
-
-    def right(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Which images (n,) are classified rightly, on the CPU."""
-        return run_once(model, model, images).argmax(1).cpu() == self.labels.cpu()
 
     def stands(self, model: nn.Module, goal: Objective) -> Tensor:
         """Which images (n,) are classified rightly after climbing `goal`."""
         attack, generator = PGD.but(steps=self.steps, step="2/255"), torch.Generator().manual_seed(0)
-        return self.right(model, in_batches(goal, self.images, Linf(self.eps), attack, generator=generator))
+        moved = in_batches(goal, self.images, Linf(self.eps), attack, generator=generator)
+        return right(model, moved, self.labels)
 
 
 def train_classifier(

@@ -5,16 +5,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 import torch
-import torch.nn.functional as F
 from torch import LongTensor, Tensor
 
-from lib.data.loading import load
 from lib.data.pages import for_page
-from lib.data.sets import ImageSet
 from lib.errors import WorkbookError, choices
 from lib.models.classifiers import Classifier
 from lib.run import Run, row
-from lib.training.ancra import Falls, Network, RobustError, train_classifier
+from lib.training.ancra import Network, RobustError, train_classifier
+from lib.training.batches import shrunk
 from lib.training.loop import Loss, Recipe, Trained
 from lib.training.robust import AdversarialTraining
 from lib.training.robust_distillation import FairARD
@@ -36,6 +34,7 @@ KNOBS = {
     "inner_steps": row(2, 5, 10, 10),
     "seeds": row([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
 }
+FALLS = ((75 / 120, 0.1), (90 / 120, 0.01), (100 / 120, 0.001))  # of the rate: the source's epochs 75, 90, 100 of 120
 WALK = 10 * 0.007  # the source's ten steps; fewer of them walk as far
 WARM = 0.25  # share of the epochs before SAT moves its targets; its release has 0.7, too late for a short training
 ZETA = 3.0  # of the source, like alpha = 1
@@ -71,17 +70,12 @@ class Pictures:
 
 
 def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: int = 32) -> Pictures:
-    """A part of the set `name`; at smoke scikit-learn's digits, enlarged to 16 pixels.
+    """A part of the set `name`, as pictures of `side` pixels; at smoke scikit-learn's digits, of 16.
 
     Train and held-out images come from the set's own training part, test images from its test part; which ones is drawn
     once and does not depend on the run's seed.
     """
-    rehearsal = run.data == "embedded" or (run.data == "auto" and run.smoke)
-    if rehearsal:
-        images, side = load("digits", size=16, channels=3), 16
-        run.uses("data", images.source)
-    else:
-        images = for_page(run, name)
+    images, side = for_page(run, name), 16 if run.smoke else side
     known = [label for label in range(len(images.classes)) if label % scale.every == 0]
     test = images.splits["test" if "test" in images.splits else "val"]
     held, train = dealt(images.labels, images.splits["train"], known, [scale.held, scale.train])
@@ -92,7 +86,7 @@ def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: 
     )
     return Pictures(
         images.name,
-        {part: stored(images, index, side) for part, index in place.items()},
+        {part: shrunk(images, index, side) for part, index in place.items()},
         {part: number[images.labels[index]] for part, index in place.items()},
         [images.classes[label] for label in known],
     )
@@ -108,22 +102,13 @@ def dealt(labels: Tensor, index: LongTensor, known: Sequence[int], sizes: Sequen
     return [mine[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-def stored(images: ImageSet, index: LongTensor, side: int) -> Tensor:
-    """The pictures `index` as uint8 (k, 3, side, side), antialiased where they are larger."""
-    pixels = images.images(index)
-    if pixels.shape[2:] != (side, side):
-        pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return (255 * pixels).round().clamp(0, 255).to(torch.uint8)
-
-
 class Trainings:
     """The trainings of ANCRA's pages on one choice of pictures, each done once and kept."""
 
     def __init__(self, run: Run, scale: SimpleNamespace, pictures: Pictures, family: str = "resnet"):
         self.run, self.scale, self.pictures, self.family = run, scale, pictures, family
         self.images, self.labels = pictures.images["train"].to(run.device), pictures.labels["train"]
-        held = [part[: scale.held] for part in pictures.part("held")]
-        self.measure = RobustError(*held, steps=max(2, scale.inner_steps))
+        self.measure = RobustError(*pictures.part("held"), steps=max(2, scale.inner_steps))
 
     def network(self, gates: int = 0) -> Network:
         """The classifier at this scale."""
@@ -136,9 +121,8 @@ class Trainings:
         steps = max(1, (epochs or s.epochs) * len(self.images) // min(s.batch, len(self.images)))
         settings = {"optimiser": "sgd", "weight_decay": 2e-4, "clip": 5.0, "seed": seed}
         settings |= {"check_every": max(1, steps // 4), "amp": self.run.device.type == "cuda"}
-        if s.schedule == "falls":
-            return Falls(steps, s.batch, s.rate, schedule="constant", **settings)
-        return Recipe(steps, s.batch, s.rate, warmup=steps // 20, **settings)
+        source = {"falls": FALLS} if s.schedule == "falls" else {"warmup": steps // 20}
+        return Recipe(steps, s.batch, s.rate, schedule=s.schedule, **source, **settings)
 
     def loss(self, name: str, seed: int = 0, **changes: object) -> Loss:
         """What `name` of `METHODS` or `RIVALS` minimises; changes: fields of `AdversarialTraining`."""

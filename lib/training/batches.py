@@ -1,7 +1,21 @@
-"""From stored training images to what a model reads."""
+"""From a data set to stored training images, and from these to what a model reads."""
 
 import torch
+import torch.nn.functional as F
 from torch import LongTensor, Tensor, nn
+
+from lib.data.sets import ImageSet
+
+
+def shrunk(images: ImageSet, index: LongTensor, side: int, chunk: int = 1024) -> Tensor:
+    """The pictures `index` as uint8 (k, C, side, side), antialiased where they are larger."""
+    parts = []
+    for some in index.split(chunk):
+        pixels = images.images(some)
+        if pixels.shape[2:] != (side, side):
+            pixels = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
+        parts.append((255 * pixels).round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(parts)
 
 
 def pixels_of(images: Tensor, index: LongTensor, model: nn.Module) -> Tensor:

@@ -163,7 +163,6 @@ class AdversarialContrast:
             with route(model, "clean"):
                 other = reference_embeddings(model, other)
         settings = PGD.but(steps=self.steps, step=self.step)
-        amp = torch.is_autocast_enabled(view.device.type)
         with route(model, "adversarial"):
             goal = nt_xent(model, other, self.temperature)
-            return ascend(goal, view, Linf(self.eps), settings, generator=generator, amp=amp)
+            return ascend(goal, view, Linf(self.eps), settings, generator=generator)

@@ -53,8 +53,11 @@ class Recipe:
     optimiser: str = "adam"  # "sgd": with momentum
     momentum: float = 0.9
     weight_decay: float = 0.0
-    schedule: str = "cosine"  # "cosine": to zero over all steps; "halve": by half every `halve_every`; "constant"
+    schedule: str = (
+        "cosine"  # "cosine": to zero over all steps; "halve": by half every `halve_every`; "falls"; "constant"
+    )
     halve_every: int = 0
+    falls: tuple[tuple[float, float], ...] = ()  # (share of the steps, share of the rate from there on), ascending
     warmup: int = 0  # steps of linear rise before the schedule
     clip: float | None = None  # largest L2 norm of the gradient
     check_every: int = 200  # steps between two looks at the held-out measure
@@ -65,7 +68,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what the loop would misread."""
-        for name, allowed in {"optimiser": ("adam", "sgd"), "schedule": ("cosine", "halve", "constant")}.items():
+        for name, allowed in {
+            "optimiser": ("adam", "sgd"),
+            "schedule": ("cosine", "halve", "falls", "constant"),
+        }.items():
             if getattr(self, name) not in allowed:
                 raise WorkbookError(f"{name} is one of {choices(allowed)}, not '{getattr(self, name)}': choose one.")
         if min(self.steps, self.batch, self.check_every, self.shards) < 1 or self.rate <= 0:
@@ -77,6 +83,10 @@ class Recipe:
             )
         if self.schedule == "halve" and self.halve_every < 1:
             raise WorkbookError("The schedule 'halve' needs halve_every, in steps, of at least 1.")
+        if (self.schedule == "falls") != bool(self.falls) or list(self.falls) != sorted(self.falls):
+            raise WorkbookError(
+                f"falls go, ascending, with the schedule 'falls' alone, not {self.falls} here: fix them."
+            )
 
     def factor(self, step: int) -> float:
         """Learning rate at `step` (from 0), as a share of `rate`."""
@@ -84,7 +94,9 @@ class Recipe:
             return (step + 1) / (self.warmup + 1)
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * (step - self.warmup) / max(1, self.steps - self.warmup)))
-        return 0.5 ** (step // self.halve_every) if self.schedule == "halve" else 1.0
+        if self.schedule == "halve":
+            return 0.5 ** (step // self.halve_every)
+        return next((share for start, share in reversed(self.falls) if step >= start * self.steps), 1.0)
 
     def optimiser_for(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimiser of the weights that learn, in one group for each share of the rate."""

@@ -5,21 +5,12 @@ is classified as the anchor's true class. Targeted: a random one, attacked until
 The first and the last exist in every batch of two classes; the other two are often missing.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import LongTensor, Tensor
 
 from lib.errors import WorkbookError, choices
 
 STRATEGIES = ("random", "soft", "hard", "targeted")
-
-
-class Chosen(NamedTuple):
-    """For each anchor (n,) the row of its negative, and whether the strategy found one (else it is a random one)."""
-
-    rows: LongTensor
-    found: Tensor
 
 
 def candidates(strategy: str, labels: Tensor, predicted: Tensor | None = None) -> Tensor:
@@ -35,8 +26,8 @@ def candidates(strategy: str, labels: Tensor, predicted: Tensor | None = None) -
     return other & (wanted[:, None] == predicted)
 
 
-def choose(strategy: str, labels: Tensor, generator: torch.Generator, predicted: Tensor | None = None) -> Chosen:
-    """One negative for each anchor, drawn evenly among its candidates, else among all rows of another class.
+def choose(strategy: str, labels: Tensor, generator: torch.Generator, predicted: Tensor | None = None) -> LongTensor:
+    """Rows (n,) of one negative for each anchor, drawn evenly among its candidates, else among all of another class.
 
     Where a strategy has several candidates the released code takes the most similar; the text says nothing.
     """
@@ -44,7 +35,5 @@ def choose(strategy: str, labels: Tensor, generator: torch.Generator, predicted:
     if not other.any(1).all():
         raise WorkbookError("Negatives need at least two classes in a batch, but one came: make the batch larger.")
     fit = candidates(strategy, labels, predicted)
-    found = fit.any(1)
-    weights = torch.where(found[:, None], fit, other).float().cpu()
-    rows = torch.multinomial(weights, 1, generator=generator).squeeze(1).to(labels.device)
-    return Chosen(rows, found)
+    weights = torch.where(fit.any(1, keepdim=True), fit, other).float().cpu()
+    return torch.multinomial(weights, 1, generator=generator).squeeze(1).to(labels.device)

@@ -128,23 +128,25 @@ class AdversarialTraining:
         """The loss of `model` on the images `index` (b,), and accuracies of the logits that see no label."""
         return self.measured(model, self.examples(model, index, generator))
 
-    def examples(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> Examples:
-        """Natural images, their attacked copies, and their negatives."""
+    def batch(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augmented images (b, 3, H, W) and labels (b,) on the model's device."""
         x = pixels_of(self.images, index, model)
-        x = crop_flip(x, generator) if self.augment else x
-        y = self.labels[index.to(self.labels.device)].to(x.device)
-        attacks = self.base != "natural"
-        if not self.zeta:
-            return Examples(x, self.attack(model, x, y, False, generator) if attacks else None, None, y, None)
-        rows = choose(self.negatives, y, generator, self.predicted(model, x)).rows
-        if self.negatives != "targeted":
-            return Examples(x, self.attack(model, x, y, False, generator) if attacks else None, x[rows], y, y[rows])
-        if not attacks:
-            return Examples(x, None, self.attack(model, x[rows], y, True, generator), y, y[rows])
-        # away from y for the images, towards y for the others: one loop over both
-        targeted = torch.arange(2 * len(x), device=x.device) >= len(x)
-        both = self.attack(model, torch.cat([x, x[rows]]), y.repeat(2), targeted, generator)
-        return Examples(x, *both.chunk(2), y, y[rows])
+        return crop_flip(x, generator) if self.augment else x, self.labels[index.to(self.labels.device)].to(x.device)
+
+    def examples(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> Examples:
+        """Natural images, their attacked copies, and their negatives; one attack away from y and towards it."""
+        x, y = self.batch(model, index, generator)
+        rows = choose(self.negatives, y, generator, self.predicted(model, x)) if self.zeta else None
+        away = x if self.base != "natural" else x[:0]
+        toward = x[rows] if self.zeta and self.negatives == "targeted" else x[:0]
+        moved, labels = torch.cat([away, toward]), torch.cat([y[: len(away)], y[: len(toward)]])
+        if len(moved):
+            targeted = torch.arange(len(moved), device=x.device) >= len(away)
+            moved = self.attack(model, moved, labels, targeted, generator)
+        attacked, pulled = (part if len(part) else None for part in (moved[: len(away)], moved[len(away) :]))
+        if rows is None:
+            return Examples(x, attacked, None, y, None)
+        return Examples(x, attacked, x[rows] if pulled is None else pulled, y, y[rows])
 
     def predicted(self, model: Classifier, x: Tensor) -> Tensor | None:
         """Classes (n,) that the model sees in x, for the strategies that ask."""
@@ -174,13 +176,18 @@ class AdversarialTraining:
         passes = (clean, attacked, negative)
         heads = [self.on_head([found and found.heads[i] for found in passes], y) for i in range(model.gates + 1)]
         loss = heads[0] + GAMMA * torch.stack(heads[1:]).mean() if model.gates else heads[0]
-        blind = {"accuracy": clean, "accuracy attacked": attacked}
         first = min(model.gates, 1)  # the first gate's logits: all behind it have passed the gate of the label
-        right = {name: found.heads[first].argmax(1) == y for name, found in blind.items() if found}
-        return {"loss": loss} | {name: flags.float().mean() for name, flags in right.items()}
+        return measures(loss, y, *(found and found.heads[first] for found in (clean, attacked)))
 
     def on_head(self, logits: Sequence[Tensor | None], labels: Tensor) -> Tensor:
         """The loss (eq. 4) of one set of logits: the final ones, or a gate's."""
         clean, attacked, negative = (part if part is None else part.float() for part in logits)
         value = BASES[self.base](clean, attacked, labels)
         return value if negative is None else value + self.zeta * negative_contrast(clean, negative, self.alpha)
+
+
+def measures(loss: Tensor, labels: Tensor, clean: Tensor | None, attacked: Tensor | None, **more: Tensor) -> Metrics:
+    """What `fit` notes: the loss, accuracies on natural and attacked images from logits (n, K), and `more`."""
+    seen = {name: part for name, part in (("accuracy", clean), ("accuracy attacked", attacked)) if part is not None}
+    right = {name: (logits.argmax(1) == labels).float().mean() for name, logits in seen.items()}
+    return {"loss": loss} | right | {name: value.detach() for name, value in more.items()}

@@ -11,15 +11,14 @@ import torch.nn.functional as F
 from torch import LongTensor, Tensor
 
 from lib.attacks.budgets import Linf, Size
+from lib.attacks.gates import total_loss
 from lib.attacks.loop import ascend
 from lib.attacks.settings import PGD, Settings
 from lib.errors import WorkbookError
-from lib.models.base import batch_size, evaluating
+from lib.models.base import evaluating
 from lib.models.classifiers import Classifier, Outputs
-from lib.training.batches import pixels_of
-from lib.training.crops import crop_flip
-from lib.training.robust import AdversarialTraining, Examples, Metrics, divergence, total_loss
-from lib.training.robust_rivals import Tracked, both, check_base, kept_in, measures
+from lib.training.robust import AdversarialTraining, Examples, Metrics, divergence, measures
+from lib.training.robust_rivals import Tracked, both, check_base, kept_in
 
 LEAST, MOST = 5 / 6, 5 / 2  # of a class weight, in the release
 
@@ -41,33 +40,6 @@ def steps_survived(
     return ascend(replace(goal, score=score), x, Linf(eps), settings, generator=generator), survived
 
 
-def class_difficulty(
-    model: Classifier,
-    images: Tensor,
-    labels: LongTensor,
-    classes: int,
-    *,
-    steps: int = 10,
-    step: Size = 0.007,
-    eps: Size = "8/255",
-    seed: int = 0,
-) -> Tensor:
-    """Mean number of steps (K,), 0 to `steps`, that the images of each class survive: low is hard.
-
-    images (n, 3, H, W), uint8 or in [0,1], without augmentation; labels (n,) from 0, each class among them.
-    """
-    settings, generator = PGD.but(steps=steps, step=step, start="gaussian"), torch.Generator().manual_seed(seed)
-    count = torch.bincount(labels.cpu(), minlength=classes)
-    if len(count) > classes or not count.all():
-        raise WorkbookError(
-            f"Each of the {classes} classes needs an image, but labels came as often as {count.tolist()}."
-        )
-    rows = torch.arange(len(images)).split(batch_size(None, model.fc.weight.device))
-    parts = ((pixels_of(images, row, model), labels[row.to(labels.device)]) for row in rows)
-    survived = [steps_survived(model, x, y, eps, settings, generator)[1] for x, y in parts]
-    return torch.zeros(classes).index_add_(0, labels.cpu(), torch.cat(survived).cpu()) / count
-
-
 def class_weights(difficulty: Tensor, fairness: float = 2.0) -> Tensor:
     """Weights (K,): difficulty^-fairness, scaled to mean 1, then cut to [5/6, 5/2] as in the release."""
     raw = (difficulty + 1e-5) ** -fairness
@@ -80,16 +52,14 @@ class FairARD(AdversarialTraining):
 
     teacher: an adversarially trained classifier, in eval mode and without gradients. soft: share of that term; the
     rest is the class-weighted cross-entropy of clean images (release: none). The attack climbs the student's
-    cross-entropy. Class weights, from `class_weights`: `weights` (K,) once for the training, e.g. of the teacher's
-    `class_difficulty`; or None, as in the release: the student's own steps in its inner attacks, counted over each
-    epoch for the next, in buffers of the model (train `tracked(model)`), the first epoch with weights 1.
+    cross-entropy. `class_weights` are of the student's own steps in its inner attacks, counted over each epoch for the
+    next, in buffers of the model (train `tracked(model)`), the first epoch with weights 1.
     The release averages the KL over classes where this sums, as its formula does: its term is K times smaller, its rate
     ten times ANCRA's. Its attack starts from uniform noise, steps by 2/255, and is in training mode.
     """
 
     teacher: Classifier
     base: str = "PGD-AT"
-    weights: Tensor | None = None
     fairness: float = 2.0
     temperature: float = 30.0
     soft: float = 1.0
@@ -99,10 +69,9 @@ class FairARD(AdversarialTraining):
         super().__post_init__()
         check_base(self, "PGD-AT")
         classes = self.teacher.fc.out_features
-        if int(self.labels.max()) >= classes or (self.weights is not None and self.weights.shape != (classes,)):
+        if int(self.labels.max()) >= classes:
             raise WorkbookError(
-                f"The teacher knows {classes} classes, but labels up to {int(self.labels.max())} or weights "
-                f"{None if self.weights is None else tuple(self.weights.shape)} came: give one weight per class."
+                f"The teacher knows {classes} classes, but labels up to {int(self.labels.max())} came: take another."
             )
         if self.temperature <= 0 or self.fairness < 0 or not 0 <= self.soft <= 1:
             raise WorkbookError(
@@ -115,30 +84,28 @@ class FairARD(AdversarialTraining):
         zeros = torch.zeros(model.fc.out_features)
         return Tracked(model, weights=zeros + 1, survived=zeros, count=zeros.clone())
 
-    def __call__(self, model: Classifier | Tracked, index: LongTensor, generator: torch.Generator) -> Metrics:
+    def __call__(self, model: Tracked, index: LongTensor, generator: torch.Generator) -> Metrics:
         """The loss on the images `index` (b,), and the largest class weight."""
         return self.measured(model, self.examples(model, index, generator))
 
     def examples(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> tuple[Examples, Tensor]:
         """Natural images and their attacked copies, and how many steps (b,) they survived."""
-        x = pixels_of(self.images, index, model)
-        x = crop_flip(x, generator) if self.augment else x
-        y = self.labels[index.to(self.labels.device)].to(x.device)
+        x, y = self.batch(model, index, generator)
         settings = PGD.but(steps=self.steps, step=self.step, start="gaussian")
         attacked, survived = steps_survived(model, x, y, self.eps, settings, generator)
         return Examples(x, attacked, None, y, None), survived
 
-    def measured(self, model: Classifier | Tracked, examples: tuple[Examples, Tensor]) -> Metrics:
-        """Loss and metrics; counts the steps where the weights are the student's own."""
+    def measured(self, model: Tracked, examples: tuple[Examples, Tensor]) -> Metrics:
+        """Loss and metrics; counts the steps."""
         batch, survived = examples
         clean, attacked = (found.logits for found in both(model, batch))
         with evaluating(self.teacher), torch.no_grad():
             taught = self.teacher.to(clean.device)(batch.clean).float()
-        weights = self.counted(model, batch.labels, survived) if self.weights is None else self.weights.to(clean.device)
+        weights = self.counted(model, batch.labels, survived)
         apart = self.temperature**2 * divergence(taught / self.temperature, attacked / self.temperature)
         known = F.cross_entropy(clean, batch.labels, reduction="none")
         loss = (weights[batch.labels] * (self.soft * apart + (1 - self.soft) * known)).mean()
-        return measures(loss, clean, attacked, batch.labels, heaviest=weights.max())
+        return measures(loss, batch.labels, clean, attacked, heaviest=weights.max())
 
     def counted(self, model: Tracked, labels: Tensor, survived: Tensor) -> Tensor:
         """Class weights (K,) of this step; after as many examples as there are images come new ones."""

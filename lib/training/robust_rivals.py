@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from lib.errors import WorkbookError, choices
 from lib.models.classifiers import Classifier, Gate, Outputs, hard
-from lib.training.robust import TINY, AdversarialTraining, Examples, Metrics, divergence
+from lib.training.robust import TINY, AdversarialTraining, Examples, Metrics, divergence, measures
 
 
 class Tracked(nn.Module):
@@ -69,13 +69,6 @@ def both(model: Classifier, examples: Examples) -> tuple[Outputs, Outputs]:
     passes = (model.outputs(x) for x in (examples.clean, examples.attacked))
     clean, attacked = (found._replace(logits=found.logits.float()) for found in passes)
     return clean, attacked
-
-
-def measures(loss: Tensor, clean: Tensor, attacked: Tensor, labels: Tensor, **more: Tensor) -> Metrics:
-    """What `fit` notes: the loss, accuracies on natural and attacked images from logits (n, K), and `more`."""
-    right = {"accuracy": clean, "accuracy attacked": attacked}
-    accuracies = {name: (logits.argmax(1) == labels).float().mean() for name, logits in right.items()}
-    return {"loss": loss} | accuracies | {name: value.detach() for name, value in more.items()}
 
 
 def check_base(loss: AdversarialTraining, *allowed: str) -> None:
@@ -178,7 +171,7 @@ class SAT(AdversarialTraining):
         certain = targets.amax(1)
         known = (certain / certain.mean() * F.cross_entropy(clean, targets, reduction="none")).mean()
         loss = known + self.beta * divergence(clean, attacked).mean()
-        return measures(loss, clean, attacked, batch.labels, certainty=certain.mean())
+        return measures(loss, batch.labels, clean, attacked, certainty=certain.mean())
 
     def moved(self, model: Tracked, rows: LongTensor, probability: Tensor) -> Tensor:
         """Targets (b, K) of this step; they move towards `probability` (b, K) where the warm-up is over."""

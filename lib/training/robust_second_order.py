@@ -8,8 +8,8 @@ from torch import LongTensor, Tensor
 
 from lib.errors import WorkbookError
 from lib.models.classifiers import Classifier
-from lib.training.robust import BASES, TINY, AdversarialTraining, Examples, Metrics
-from lib.training.robust_rivals import both, check_base, measures
+from lib.training.robust import BASES, TINY, AdversarialTraining, Examples, Metrics, measures
+from lib.training.robust_rivals import both, check_base
 
 
 def unlike_labels(logits: Tensor, labels: Tensor, share: float = 0.2) -> Tensor:
@@ -25,33 +25,18 @@ def unlike_labels(logits: Tensor, labels: Tensor, share: float = 0.2) -> Tensor:
     return rest.fill_diagonal_(share)[labels]
 
 
-def correlation(features: Tensor) -> Tensor:
-    """Mean square of the correlations between channels (0 to 1) of features (n, C): of A = E[a a^T], normalised.
-
-    The share of ||R||_F^2 that is off the diagonal, R_ij = A_ij / sqrt(A_ii A_jj); a silent channel counts as none.
-    """
-    unit = F.normalize(features.float(), dim=0)  # columns of length 1: their products are the R_ij
-    with torch.autocast(unit.device.type, enabled=False):
-        r = unit.T @ unit
-    return (r.square().sum() - r.diagonal().square().sum()) / (len(r) * (len(r) - 1))
-
-
 @dataclass(frozen=True, eq=False, kw_only=True)
 class S2O(AdversarialTraining):
     """Second-order statistics optimisation (Jin et al. 2022) on PGD-AT or TRADES; default as in the release's AT+S2O.
 
-    Established: a PAC-Bayes bound that tightens as the weights of the posterior get less correlated; correlations from
-    a Laplace approximation, one Kronecker factor of which is A = E[a a^T] of a layer's input a, for clean and for
-    attacked images; in practice of the last layer alone. form="release": the released code, whose numbers are ANCRA's
-    with a dagger, has no norm of A. It turns second moments of the logits into soft labels (`unlike_labels`), and
-    lowers the base's cross-entropy to 1 - weight for the mean KL to these labels on clean and attacked images.
-    form="correlation" is our reading of the theory: base + weight * mean of `correlation` on clean and attacked inputs
-    of the last layer. weight: the release takes 0.1 on PGD-AT and 0.3 on TRADES; share: 0.2 for 10 classes, 0.02 for
-    100. The release attacks from a uniform start by steps of 2/255.
+    Its theory: a PAC-Bayes bound that tightens as the weights of the posterior get less correlated, with correlations
+    from a Laplace approximation. The released code, whose numbers are ANCRA's with a dagger, and ours do without: they
+    turn second moments of the logits into soft labels (`unlike_labels`), and lower the base's cross-entropy to
+    1 - weight for the mean KL to these labels on clean and attacked images. weight: the release takes 0.1 on PGD-AT and
+    0.3 on TRADES; share: 0.2 for 10 classes, 0.02 for 100. The release attacks from a uniform start by steps of 2/255.
     """
 
     base: str = "PGD-AT"
-    form: str = "release"
     weight: float = 0.1
     share: float = 0.2
 
@@ -59,8 +44,6 @@ class S2O(AdversarialTraining):
         """Refuse what is not defined."""
         super().__post_init__()
         check_base(self, "PGD-AT", "TRADES")
-        if self.form not in ("release", "correlation"):
-            raise WorkbookError(f"S2O's form is one of release, correlation, not '{self.form}': choose one.")
         if not 0 <= self.weight <= 1 or not 0 <= self.share <= 1:
             raise WorkbookError(
                 f"S2O's weight and share lie in [0,1], not {self.weight} and {self.share}: change these."
@@ -72,13 +55,9 @@ class S2O(AdversarialTraining):
 
     def measured(self, model: Classifier, examples: Examples) -> Metrics:
         """Loss and metrics."""
-        passes, y = both(model, examples), examples.labels
-        clean, attacked = (found.logits for found in passes)
-        loss = BASES[self.base](clean, attacked, y)
-        if self.form == "release":
-            labels = ((z.log_softmax(1), unlike_labels(z, y, self.share)) for z in (clean, attacked))
-            term = torch.stack([F.kl_div(*pair, reduction="batchmean") for pair in labels]).mean()
-            loss = loss - self.weight * F.cross_entropy(attacked if self.base == "PGD-AT" else clean, y)
-        else:
-            term = torch.stack([correlation(found.features) for found in passes]).mean()
-        return measures(loss + self.weight * term, clean, attacked, y, term=term)
+        clean, attacked = (found.logits for found in both(model, examples))
+        y, loss = examples.labels, BASES[self.base](clean, attacked, examples.labels)
+        soft = ((z.log_softmax(1), unlike_labels(z, y, self.share)) for z in (clean, attacked))
+        term = torch.stack([F.kl_div(*pair, reduction="batchmean") for pair in soft]).mean()
+        loss = loss - self.weight * F.cross_entropy(attacked if self.base == "PGD-AT" else clean, y)
+        return measures(loss + self.weight * term, y, clean, attacked, term=term)

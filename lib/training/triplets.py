@@ -144,7 +144,6 @@ class TripletFineTuning:
         negative = rest[0] if rest else positive[nearest]
         margin = self.margin if self.hinged else None
         settings = PGD.but(steps=self.steps, step=self.step)
-        amp = torch.is_autocast_enabled(x.device.type)
         with route(model, "adversarial"):
             goal = triplet(model, positive, negative, margin, self.distance)
-            return ascend(goal, x[:people], Linf(self.eps), settings, generator=generator, amp=amp)
+            return ascend(goal, x[:people], Linf(self.eps), settings, generator=generator)

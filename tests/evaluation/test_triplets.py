@@ -8,15 +8,14 @@ from lib.errors import WorkbookError
 from lib.evaluation.triplets import (
     TripletWatch,
     by_budget,
-    fair_attacked,
     fair_distances,
     judge_triplets,
     ordered,
     pair_scores,
-    paper_attacked,
+    paper_distances,
     person_means,
     rounds_of,
-    triplet_accuracy,
+    triplet_distances,
 )
 from tests.attacks.small import SmallNet, pictures
 
@@ -40,6 +39,18 @@ def written_out(a, p, n, margin=0.0):
     with torch.no_grad():
         a, p, n = (MODEL.embed(images) for images in (a, p, n))
     return torch.stack([(a[i] - p[i]).norm() + margin < (a[i] - n[i]).norm() for i in range(len(a))])
+
+
+def triplet_accuracy(model, a, p, n, margin=0.0, **settings):
+    return ordered(triplet_distances(model, a, p, n, **settings), margin)
+
+
+def paper_attacked(*args, **settings):
+    return ordered(paper_distances(*args, **settings))
+
+
+def fair_attacked(*args, **settings):
+    return ordered(fair_distances(*args, **settings))
 
 
 def test_accuracy_with_and_without_a_margin():

@@ -203,11 +203,11 @@ def test_bfloat16_and_its_gates():
 
 
 def test_bad_settings():
-    with pytest.raises(WorkbookError, match="2 or more classes and 0 to 2 gates, but 1 and 0"):
+    with pytest.raises(WorkbookError, match="tells 2 or more classes apart, not 1"):
         Classifier(TRUNKS["resnet"](), 1)
-    with pytest.raises(WorkbookError, match="0 to 2 gates, but 4 and 3"):
+    with pytest.raises(WorkbookError, match="so 0 to 2 gates, but 3 came"):
         Classifier(TRUNKS["wide"](), 4, 3)
-    with pytest.raises(WorkbookError, match="but 4 and -1"):
+    with pytest.raises(WorkbookError, match="so 0 to 2 gates, but -1 came"):
         with_gates(classifier(), -1)
     with pytest.raises(WorkbookError, match="no auxiliary logits"):
         View(classifier(), auxiliary=True)

@@ -75,24 +75,12 @@ def test_it_is_two_networks_with_shared_convolutions(dual, batches):
     assert not torch.equal(dual.norms[0].clean.running_mean, dual.norms[0].adversarial.running_mean)
 
 
-def test_a_mixed_batch_is_both_routes_in_one_pass(dual, batches):
-    apart = copy.deepcopy(dual)
-    with route(dual, clean_rows=3):
-        mixed = dual(batches[0])
-    parts = [apart(batches[0, :3])]
-    with route(apart, "adversarial"):
-        parts.append(apart(batches[0, 3:]))
-    torch.testing.assert_close(mixed, torch.cat(parts))
-    for key, value in dual.state_dict().items():
-        torch.testing.assert_close(value, apart.state_dict()[key])
-
-
 def test_old_routes_come_back_one_by_one_exceptions_included(dual):
     dual.norms[1].route = "adversarial"
 
     def fails():
-        with route(dual, "adversarial"), route(dual, clean_rows=2):
-            assert routes(dual) == [2, 2, 2]
+        with route(dual, "clean"), route(dual, "adversarial"):
+            assert routes(dual) == ["adversarial"] * 3
             raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
@@ -125,13 +113,9 @@ def test_copies_states_and_guards(dual, batches):
     assert all(weight.requires_grad for weight in dual.parameters())
 
 
-def test_bad_routes(dual, batches):
+def test_bad_routes(dual):
     with pytest.raises(WorkbookError, match="one of clean, adversarial, not 'dirty'"), route(dual, "dirty"):
         pass
-    with pytest.raises(WorkbookError, match="at least one clean row, not 0"), route(dual, clean_rows=0):
-        pass
-    with pytest.raises(WorkbookError, match="8 clean rows leave none of 8"), route(dual, clean_rows=8):
-        dual(batches[0])
 
 
 def test_a_copied_route_is_the_other():

@@ -69,7 +69,7 @@ def stepwise(model, x):
 def test_the_network_is_the_one_of_the_papers(trunk):
     x = torch.rand(2, 3, 11, 14, dtype=torch.float64)
     maps = stepwise(trunk, x)
-    torch.testing.assert_close(trunk.stages(x), maps)
+    torch.testing.assert_close(trunk.tail(trunk.blocks(trunk.stem(x))), maps)
     torch.testing.assert_close(trunk(x), maps.flatten(2).mean(2))
 
 
@@ -96,7 +96,7 @@ def test_the_number_of_weights_of_the_sources_networks():
 @pytest.mark.parametrize(("stem", "shrink"), [("small", 8), ("half", 16), ("imagenet", 32)])
 def test_shapes_at_odd_sizes(stem, shrink):
     model = PreActResNet(18, width=4, stem=stem, channels=1).eval()
-    maps = model.stages(torch.rand(2, 1, 37, 45))
+    maps = model.tail(model.blocks(model.stem(torch.rand(2, 1, 37, 45))))
     assert maps.shape == (2, model.dim, math.ceil(37 / shrink), math.ceil(45 / shrink))
     assert model.dim == 32
 
@@ -104,7 +104,7 @@ def test_shapes_at_odd_sizes(stem, shrink):
 def test_shapes_of_wide_networks():
     model = WideResNet(16, widen=3, base=2, channels=1).eval()
     assert [len(stage) for stage in model.blocks] == [2, 2, 2]
-    assert model.stages(torch.rand(2, 1, 37, 45)).shape == (2, 24, 10, 12)
+    assert model.tail(model.blocks(model.stem(torch.rand(2, 1, 37, 45)))).shape == (2, 24, 10, 12)
     assert model.dim == 24
 
 
@@ -142,7 +142,7 @@ def test_any_norm(name):
     [
         (lambda: PreActResNet(50), "depth is one of 18, 34, not 50"),
         (lambda: PreActResNet(stem="tiny"), "stem is one of small, half, imagenet, not 'tiny'"),
-        (lambda: PreActResNet(width=0), "at least 1 channel, not 0"),
+        (lambda: PreActResNet(width=0), "first stage, at least 1, not 0"),
         (lambda: WideResNet(30), "10, 16, 22, 28 and so on in sixes, not 30"),
         (lambda: WideResNet(4), "not 4"),
         (lambda: WideResNet(widen=0), "at least 1, not 0 and 16"),

@@ -39,7 +39,7 @@ def test_width_64_is_the_published_network(depth):
 @pytest.mark.parametrize(("depth", "channels"), [(18, 32), (50, 128)])
 def test_shapes_at_odd_sizes(stem, shrink, depth, channels):
     model, x = ResNet(depth, width=4, stem=stem, channels=1).eval(), torch.rand(2, 1, 37, 45)
-    maps = model.stages(x)
+    maps = model.blocks(model.stem(x))
     assert maps.shape == (2, channels, math.ceil(37 / shrink), math.ceil(45 / shrink))
     assert model.dim == channels
     torch.testing.assert_close(model(x), maps.flatten(2).mean(2))

@@ -117,7 +117,9 @@ def test_a_person_is_the_mean_direction_of_the_first_pictures():
 
 def test_smoke_deals_the_embedded_faces(monkeypatch):
     run = page()
-    monkeypatch.setattr(pages, "load", lambda name: {"procedural": load_procedural(20, 10, size=48)}[name])
+    monkeypatch.setattr(
+        pages, "load", lambda name, where: {("lfw", "embedded"): load_procedural(20, 10, size=48)}[name, where]
+    )
     faces = faces_for(run, SMOKE)
     check(faces, 32)
     assert run.ledger.header["data"] == ["embedded: procedural faces"]

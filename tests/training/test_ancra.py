@@ -3,7 +3,8 @@ import torch
 
 from lib.errors import WorkbookError
 from lib.models.classifiers import hard, soft
-from lib.training.ancra import Falls, Network, RobustError, train_classifier
+from lib.training.ancra import Network, RobustError, train_classifier
+from lib.training.ancra_page import FALLS
 from lib.training.loop import Recipe
 from lib.training.robust import AdversarialTraining
 from lib.training.robust_rivals import SAT
@@ -29,7 +30,7 @@ def test_the_same_seed_gives_the_same_classifier_and_leaves_the_global_draws_alo
 
 
 def test_the_rate_falls_where_the_source_lets_it_fall():
-    recipe = Falls(120, rate=0.01, schedule="constant")
+    recipe = Recipe(120, rate=0.01, schedule="falls", falls=FALLS)
     factors = [recipe.factor(step) for step in (0, 74, 75, 89, 90, 99, 100, 119)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
 

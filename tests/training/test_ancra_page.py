@@ -5,8 +5,7 @@ import torch
 
 from lib.errors import WorkbookError
 from lib.run import start
-from lib.training.ancra import Falls
-from lib.training.ancra_page import KNOBS, METHODS, RIVALS, Trainings, dealt, pictures_for
+from lib.training.ancra_page import FALLS, KNOBS, METHODS, RIVALS, Trainings, dealt, pictures_for
 from lib.training.robust import AdversarialTraining
 from tests.conftest import needs_data
 
@@ -57,7 +56,7 @@ def test_methods_and_rivals_train(trainings, name):
 def test_the_paper_profile_takes_the_sources_schedule(trainings):
     paper = SimpleNamespace(**{name: cells["paper"] for name, cells in KNOBS.items()})
     recipe = Trainings(trainings.run, paper, trainings.pictures).recipe()
-    assert isinstance(recipe, Falls)
+    assert (recipe.schedule, recipe.falls) == ("falls", FALLS)
     assert (recipe.rate, recipe.weight_decay, recipe.momentum) == (0.01, 2e-4, 0.9)
 
 

@@ -323,6 +323,13 @@ def test_bad_recipes(tmp_path):
             Recipe(**wrong)
     with pytest.raises(WorkbookError, match="'halve' needs halve_every"):
         Recipe(steps=1, schedule="halve")
+    for wrong in (
+        {"schedule": "falls"},
+        {"falls": ((0.5, 0.1),)},
+        {"schedule": "falls", "falls": ((0.5, 0.1), (0.2, 0.5))},
+    ):
+        with pytest.raises(WorkbookError, match="with the schedule 'falls' alone"):
+            Recipe(steps=5, **wrong)
     for wrong in ({"warmup": -1}, {"clip": 0.0}, {"clip": -1.0}, {"clip": math.nan}):
         with pytest.raises(WorkbookError, match="warmup is 0 or more steps and its clip above 0 or None"):
             Recipe(steps=1, **wrong)

@@ -182,7 +182,7 @@ def test_one_loop_over_both_attacks_equals_two(model):
     examples = loss.examples(model, INDEX, generator(7))
     draw = generator(7)
     x, y = pictures(), LABELS[INDEX]
-    rows = choose("targeted", y, draw).rows
+    rows = choose("targeted", y, draw)
     attacked = loss.attack(model, x, y, False, draw)  # the two draw the same starts as the one: one row after another
     negative = loss.attack(model, x[rows], y, True, draw)
     assert torch.equal(examples.clean, x)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.attacks import PGD
 from lib.cache import digest
 from lib.errors import WorkbookError
 from lib.models.classifiers import Classifier, Outputs
@@ -15,9 +16,9 @@ from lib.models.resnets import ResNet
 from lib.training import loop
 from lib.training.loop import Recipe, fit
 from lib.training.robust import AdversarialTraining, Examples, trades
-from lib.training.robust_distillation import FairARD, class_difficulty, class_weights
+from lib.training.robust_distillation import FairARD, class_weights, steps_survived
 from lib.training.robust_rivals import AWP, SAT, Tracked
-from lib.training.robust_second_order import S2O, correlation, unlike_labels
+from lib.training.robust_second_order import S2O, unlike_labels
 
 CLASSES = 3
 
@@ -197,24 +198,16 @@ def slow_labels(logits, labels, share):
     return torch.tensor(rows)
 
 
-def test_soft_labels_and_correlation_against_loops():
+def test_soft_labels_against_loops():
     logits, labels = torch.randn(7, 4, generator=drawn()), torch.tensor([0, 3, 1, 1, 2, 0, 3])
     found = unlike_labels(logits, labels, 0.3)
     torch.testing.assert_close(found, slow_labels(logits, labels, 0.3))
     torch.testing.assert_close(found.sum(1), torch.ones(7))
-    a = torch.randn(7, 4, generator=drawn(6)).relu()
-    second = sum(torch.outer(row, row) for row in a) / 7
-    pairs = [(i, j) for i in range(4) for j in range(4) if i != j]
-    slow = sum(second[i, j] ** 2 / (second[i, i] * second[j, j]) for i, j in pairs) / len(pairs)
-    torch.testing.assert_close(correlation(a), slow)
-    assert correlation(torch.eye(4)) == 0
-    torch.testing.assert_close(correlation(a[:, :1].expand(-1, 3)), torch.tensor(1.0))
 
 
 @pytest.mark.parametrize("base", ["PGD-AT", "TRADES"])
-@pytest.mark.parametrize("form", ["release", "correlation"])
-def test_s2o_against_its_formula(data, base, form):
-    loss = S2O(*data, base=base, form=form, weight=0.3, steps=1, share=0.4)
+def test_s2o_against_its_formula(data, base):
+    loss = S2O(*data, base=base, weight=0.3, steps=1, share=0.4)
     model = small().train()
     examples = loss.examples(copy.deepcopy(model), torch.arange(9), drawn())
     twin = copy.deepcopy(model)
@@ -222,15 +215,12 @@ def test_s2o_against_its_formula(data, base, form):
     z, z_a, y = clean.logits, attacked.logits, examples.labels
     known = F.cross_entropy(z_a if base == "PGD-AT" else z, y)
     rest = 0 if base == "PGD-AT" else trades(z, z_a, y) - known
-    if form == "release":
-        soft = [slow_labels(part.detach(), y, 0.4) for part in (z, z_a)]
-        parts = [
-            (t * (t.clamp(min=1e-20).log() - part.log_softmax(1))).sum(1).mean()
-            for t, part in zip(soft, (z, z_a), strict=True)
-        ]
-        slow = 0.7 * known + rest + 0.3 * sum(parts) / 2
-    else:
-        slow = known + rest + 0.3 * (correlation(clean.features) + correlation(attacked.features)) / 2
+    soft = [slow_labels(part.detach(), y, 0.4) for part in (z, z_a)]
+    parts = [
+        (t * (t.clamp(min=1e-20).log() - part.log_softmax(1))).sum(1).mean()
+        for t, part in zip(soft, (z, z_a), strict=True)
+    ]
+    slow = 0.7 * known + rest + 0.3 * sum(parts) / 2
     found = loss(model, torch.arange(9), drawn())
     torch.testing.assert_close(found["loss"], slow)
     found["loss"].backward()
@@ -261,16 +251,11 @@ def marginal():
 
 def test_steps_survived_by_hand():
     """A step of 0.03 down on one channel and up on the others: a lead of 0.05 falls after one, of 0.21 after four."""
-    found = class_difficulty(Linear(), marginal(), torch.arange(3), 3, steps=6, step=0.03, eps=0.5)
+    settings = PGD.but(steps=6, step=0.03, start="gaussian")
+    found = steps_survived(Linear(), marginal(), torch.arange(3), 0.5, settings, drawn())[1]
     assert found.tolist() == [1, 4, 6]
-    doubled = class_difficulty(
-        Linear(), marginal().repeat(2, 1, 1, 1), torch.tensor([0, 1, 2, 0, 0, 2]), 3, steps=6, step=0.03, eps=0.5
-    )
-    assert doubled.tolist() == pytest.approx([(1 + 1 + 0) / 3, 4, 6])
-    with pytest.raises(
-        WorkbookError, match=r"Each of the 3 classes needs an image, but labels came as often as \[2, 1, 0\]"
-    ):
-        class_difficulty(Linear(), marginal(), torch.tensor([0, 1, 0]), 3)
+    wrong = steps_survived(Linear(), marginal(), torch.tensor([0, 0, 2]), 0.5, settings, drawn())[1]
+    assert wrong.tolist() == [1, 0, 6]
 
 
 def test_the_counted_attack_is_the_plain_one(data):
@@ -286,8 +271,9 @@ def test_the_counted_attack_is_the_plain_one(data):
 @pytest.mark.parametrize("soft", [1.0, 0.4])
 def test_fair_distillation_by_a_loop(data, soft):
     weights, teacher = torch.tensor([0.9, 1.5, 0.7]), small(3)
-    loss = FairARD(*data, teacher=teacher, weights=weights, temperature=5.0, soft=soft, steps=1)
-    model = small().train()
+    loss = FairARD(*data, teacher=teacher, temperature=5.0, soft=soft, steps=1)
+    model = loss.tracked(small().train())
+    model.weights.copy_(weights)
     batch, survived = loss.examples(model, torch.arange(6), drawn())
     twin = copy.deepcopy(model)
     clean, attacked = twin(batch.clean), twin(batch.attacked)
@@ -324,8 +310,7 @@ def test_losses_are_keyed_by_what_they_are(data):
     base = AdversarialTraining(*data, base="TRADES")
     one, other = small(3), small(4)
     losses = [base, AWP(base), AWP(base, 0.01), SAT(*data, warmup=1), SAT(*data, warmup=2), AWP(SAT(*data, warmup=2))]
-    losses += [S2O(*data), S2O(*data, form="correlation"), FairARD(*data, teacher=one), FairARD(*data, teacher=other)]
-    losses += [FairARD(*data, teacher=one, weights=torch.ones(3))]
+    losses += [S2O(*data), S2O(*data, weight=0.3), FairARD(*data, teacher=one), FairARD(*data, teacher=other)]
     keys = [digest(loss) for loss in losses]
     assert len(set(keys)) == len(keys)
     assert digest(SAT(*data, warmup=1)) == digest(SAT(*data, warmup=1))
@@ -333,10 +318,8 @@ def test_losses_are_keyed_by_what_they_are(data):
 
 def test_a_few_steps_of_each(data):
     teacher = small(3)
-    losses = {"S2O": S2O(*data, steps=1), "correlation": S2O(*data, form="correlation", steps=1)}
-    losses |= {"fair": FairARD(*data, teacher=teacher, weights=torch.ones(3), steps=1)}
-    for loss in losses.values():
-        model = small()
+    for loss in (S2O(*data, steps=1), FairARD(*data, teacher=teacher, steps=1)):
+        model = loss.tracked(small()) if isinstance(loss, FairARD) else small()
         history = fit(model, loss, 9, Recipe(2, 4, 0.01, "sgd"))
         assert {"loss", "accuracy", "accuracy attacked"} < history.keys()
         assert not model.training
@@ -349,14 +332,12 @@ def test_bad_input(data):
         SAT(*data, warmup=-1)
     with pytest.raises(WorkbookError, match="S2O stands on PGD-AT, TRADES with zeta 0, not on PGD-AT with 3"):
         S2O(*data, zeta=3.0)
-    with pytest.raises(WorkbookError, match="form is one of release, correlation, not 'norm'"):
-        S2O(*data, form="norm")
     with pytest.raises(WorkbookError, match=r"S2O's weight and share lie in \[0,1\], not 2.0 and 0.2"):
         S2O(*data, weight=2.0)
     with pytest.raises(WorkbookError, match="gamma is a share of each weight's norm, at least 0, not -1"):
         AWP(AdversarialTraining(*data), -1.0)
-    with pytest.raises(WorkbookError, match="give one weight per class"):
-        FairARD(*data, teacher=small(), weights=torch.ones(2))
+    with pytest.raises(WorkbookError, match="The teacher knows 3 classes, but labels up to 3 came"):
+        FairARD(data[0], torch.full_like(data[1], 3), teacher=small())
     with pytest.raises(WorkbookError, match="temperature above 0"):
         FairARD(*data, teacher=small(), temperature=0.0)
     with pytest.raises(WorkbookError, match=r"keeps its targets in the model: train `loss.tracked\(model\)`"):
