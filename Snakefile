@@ -6,7 +6,7 @@ Every profile writes below runs/<profile>/, so a stop costs the page at hand and
 
 import sys
 
-from lib.contents import PAGES, PROFILES
+from lib.book.contents import PAGES, PROFILES
 
 PROFILE = str(config.get("profile", "smoke"))
 ASKED = [name.zfill(2) for name in str(config.get("pages") or "").split()]  # YAML reads 01 as the number 1
@@ -36,7 +36,7 @@ rule scoreboard:
     output:
         f"runs/{PROFILE}/scoreboard.txt",
     shell:
-        "{sys.executable} -m lib.book scoreboard --profile {PROFILE} > {output}"
+        "{sys.executable} -m lib.book.commands scoreboard --profile {PROFILE} > {output}"
 
 
 rule page:
@@ -55,5 +55,5 @@ rule page:
         seed=SEED,
     threads: workflow.cores or 1
     shell:
-        "{sys.executable} -m lib.book run {wildcards.page} --profile {wildcards.profile}"
+        "{sys.executable} -m lib.book.commands run {wildcards.page} --profile {wildcards.profile}"
         " --device {params.device} --seed {params.seed} --out {output}"

@@ -33,17 +33,17 @@ from lib.attacks import (
     verification,
 )
 from lib.attacks.embeddings import DISTANCES
+from lib.book.run import choose_device
 from lib.defences import Basis
-from lib.defences.learnable_pca import LearnablePCA
 from lib.defences.pca import coefficients
-from lib.defences.selection import reward, weights_of
 from lib.errors import WorkbookError
 from lib.models import GrayInput, Recogniser, load_recogniser, to_gray
 from lib.models.dual_norm import DualBatchNorm2d
 from lib.models.encoders import FaceEncoder
-from lib.run import choose_device
 from lib.seeds import seeded
-from lib.training.triplets import TripletFineTuning
+from lib.studies.acl_triplet.finetuning import TripletFineTuning
+from lib.studies.pin.learnable_pca import LearnablePCA
+from lib.studies.pin.selection import reward, weights_of
 
 STEPS = 10
 FACES, MASKS, PENALTY = 20, 30, 0.015  # a training step of PIN

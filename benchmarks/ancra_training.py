@@ -10,11 +10,11 @@ import torch
 
 from benchmarks.timing import measure, report, smooth_images
 from lib.attacks.guard import frozen
-from lib.evaluation.step_costs import passes_of
-from lib.models.classifiers import Classifier, labelled
 from lib.models.resnets import ResNet
 from lib.seeds import seeded
-from lib.training.robust import CHUNK, AdversarialTraining, Examples
+from lib.studies.ancra.adversarial_training import CHUNK, AdversarialTraining, Examples
+from lib.studies.ancra.classifiers import Classifier, labelled
+from lib.studies.ancra.step_costs import passes_of
 
 BATCH, CLASSES, STEPS = 128, 10, 10
 

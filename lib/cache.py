@@ -25,9 +25,7 @@ from lib.errors import WorkbookError
 from lib.paths import ROOT, RUNS, atomic
 
 # Modules that show, store or find things: a change there cannot change a measured number.
-NO_NUMBERS = {
-    f"lib.{name}" for name in ("errors", "paths", "papers", "cache", "ledger", "plots", "progress", "run", "book")
-}
+NO_NUMBERS = {f"lib.{name}" for name in ("errors", "paths", "papers", "cache", "book", "progress")}
 
 
 def digest(*values: Any) -> str:

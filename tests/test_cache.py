@@ -10,7 +10,7 @@ from torch import nn
 from lib import cache
 from lib.cache import code_of, digest, kept
 from lib.errors import WorkbookError
-from lib.evaluation import protocols
+from lib.studies.pin import attacks as protocols
 
 CALLS = []
 
@@ -168,7 +168,7 @@ def test_code_key_follows_imports_but_not_comments(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cache, "read_module", spy)
     code_of(protocols.attack_pairs)
-    assert {"lib.evaluation.protocols", "lib.attacks.loop", "lib.models.base"} <= names
+    assert {"lib.studies.pin.attacks", "lib.attacks.loop", "lib.models.base"} <= names
     assert not names & cache.NO_NUMBERS
     package = tmp_path / "lib"
     package.mkdir()

@@ -9,9 +9,9 @@ import sys
 import nbformat
 import pytest
 
+from lib.book.run import PARAMETERS
 from lib.errors import WorkbookError
 from lib.paths import NOTEBOOKS, ROOT
-from lib.run import PARAMETERS
 
 PAGES = sorted(NOTEBOOKS.glob("*.ipynb"))
 SIZE = 1_500_000  # bytes of a stored page

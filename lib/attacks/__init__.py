@@ -11,16 +11,8 @@ from lib.attacks.autoattack import AutoAttackResult, autoattack, autoattack_pair
 from lib.attacks.budgets import L2, Intensity, Linf, intensity_of, rescale_to_intensity
 from lib.attacks.deepfool import class_boundaries, deepfool, pair_boundaries
 from lib.attacks.diversity import diversify
-from lib.attacks.embeddings import (
-    dodging,
-    feature_distance,
-    impersonation,
-    instance,
-    nt_xent,
-    nt_xent_rows,
-    triplet,
-    verification,
-)
+from lib.attacks.dropout import DFANET, with_dropout
+from lib.attacks.embeddings import dodging, feature_distance, impersonation, instance, nt_xent, triplet, verification
 from lib.attacks.evolutionary import ROBFR, Evolution, Evolved, evolutionary, pair_decision
 from lib.attacks.guard import frozen
 from lib.attacks.loop import ascend, in_batches, scores, worst_case
@@ -43,7 +35,7 @@ from lib.attacks.settings import (
     Settings,
 )
 from lib.attacks.sticker import paste, total_variation, train_sticker
-from lib.attacks.thinned import DFANET, thinned
+from lib.losses.contrastive import nt_xent_rows
 
 __all__ = [
     "BIM",
@@ -98,7 +90,7 @@ __all__ = [
     "paste",
     "rescale_to_intensity",
     "scores",
-    "thinned",
+    "with_dropout",
     "total_variation",
     "train_sticker",
     "triplet",

@@ -13,7 +13,6 @@ from torch import Tensor
 from lib.errors import WorkbookError
 
 Size = float | str | Tensor  # 0.03, "8/255", or a tensor (n,) with one value per image
-PIN_INTENSITY = 0.04  # ||perturbation|| / ||image||, of noise and attacks alike (PIN, section IV-C)
 CONVENTIONS = {"[-1,1]": (2.0, -1.0), "[0,1]": (1.0, 0.0)}  # v = scale * x + shift, for x in [0,1]
 
 

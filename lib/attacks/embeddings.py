@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lib.attacks.objectives import Objective, embedder, reference_embeddings, run_once, signs
 from lib.errors import WorkbookError, choices
+from lib.losses.contrastive import nt_xent_rows
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l2": lambda a, b: ((a - b).square().sum(1) + 1e-12).sqrt(),  # 1e-12: a finite gradient at distance 0
@@ -110,11 +111,3 @@ def nt_xent(model: nn.Module, other: Tensor | None = None, temperature: float = 
         return rows if fixed is None else rows.view(2, -1).sum(0)
 
     return Objective((model,), embedder(model), score, coupled=True)
-
-
-def nt_xent_rows(both: Tensor, temperature: float) -> Tensor:
-    """NT-Xent of each row of unit embeddings (2n, d), where rows i and i + n are two views of one picture."""
-    similarity = both @ both.T / temperature
-    similarity.fill_diagonal_(-torch.inf)
-    partner = torch.arange(len(both), device=both.device).roll(len(both) // 2)
-    return F.cross_entropy(similarity, partner, reduction="none")

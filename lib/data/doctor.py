@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.data import archives
-from lib.data.archives import open_store, sha256
 from lib.data.loading import load, locate
+from lib.data.readers import archives
+from lib.data.readers.archives import open_store, sha256
 from lib.data.registry import SETS, Entry
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from lib.data.archives import open_store
-from lib.data.decode import from_files, image_files
+from lib.data.readers.archives import open_store
+from lib.data.readers.decode import from_files, image_files
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lib.data.archives import open_store
+from lib.data.readers.archives import open_store
 from lib.data.registry import SETS, Entry, load_procedural
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError, choices
@@ -68,7 +68,7 @@ def check_options(name: str, loader: Callable[..., ImageSet], options: dict[str,
 def accepted(name: str, loader: Callable[..., ImageSet]) -> dict[str, inspect.Parameter]:
     """A set's options."""
     if loader is load_procedural:
-        from lib.data.procedural import load_procedural as loader  # it is imported only where it is used
+        from lib.data.procedural_faces.dataset import load_procedural as loader  # it is imported only where it is used
     kinds = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     found = inspect.signature(loader).parameters.values()
     return {each.name: each for each in found if each.kind in kinds and each.name not in BOUND}

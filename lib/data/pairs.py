@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import LongTensor, Tensor
 
-from lib.data.archives import Store
+from lib.data.readers.archives import Store
 from lib.data.sets import ImageSet, Pairs
 from lib.errors import WorkbookError
 

@@ -1,4 +1,4 @@
-"""People dealt to parts, so that no one is fitted, learnt and tested on at once."""
+"""People split_by_class to parts, so that no one is fitted, learnt and tested on at once."""
 
 import torch
 from torch import LongTensor, Tensor

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from lib.data import action_units, expressions, faces, layouts, london, objects
-from lib.data.archives import open_store
+from lib.data.datasets import action_units, expressions, faces, london, objects
+from lib.data.datasets import licensed as layouts
+from lib.data.readers.archives import open_store
 from lib.data.sets import ImageSet
 
 SMALL_DIGITS, LARGER_DIGITS = (("digits", {"size": size, "channels": 3}) for size in (32, 64))
@@ -26,7 +27,7 @@ class Entry:
 
 def load_procedural(**options: object) -> ImageSet:
     """The procedural faces; their room is imported only when they are wanted."""
-    from lib.data.procedural import load_procedural as make
+    from lib.data.procedural_faces.dataset import load_procedural as make
 
     return make(**options)
 

@@ -1,7 +1,7 @@
 """Feature denoising (Xie et al., CVPR 2019, "Feature Denoising for Improving Adversarial Robustness").
 
 Non-local means between the places of a feature map, put into a given recogniser, which is then trained on adversarial
-faces (`lib.training.adversarial`).
+faces (`lib.studies.pin.robust_recognisers`).
 """
 
 import copy

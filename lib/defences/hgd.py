@@ -1,5 +1,5 @@
 """The denoising U-net of HGD (Liao et al., CVPR 2018, "Defense Against Adversarial Attacks Using High-Level
-Representation Guided Denoiser", section 3.2: DUNET). What makes it HGD is its loss, in `lib.training.denoisers`.
+Representation Guided Denoiser", section 3.2: DUNET). Its loss, a recogniser behind it, is what makes it HGD.
 """
 
 import torch

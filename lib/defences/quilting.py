@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.defences.draws import draws_for
+from lib.defences.image_seeded import image_seeded_uniform
 from lib.errors import WorkbookError
 
 ENTRIES = {"cpu": 2**20, "cuda": 2**27}  # distances held at once: what fits a core's cache, or a GPU with room to spare
@@ -50,7 +50,7 @@ class Quilting(nn.Module):
         tops, lefts = self.starts(x.shape[2]), self.starts(x.shape[3])
         patches = x[:, 0].unfold(1, self.patch, 1).unfold(2, self.patch, 1)[:, tops][:, :, lefts]
         near = self.nearest(patches.flatten(3).flatten(0, 2))
-        ranks = (draws_for(x, len(tops) * len(lefts), self.seed) * self.neighbours).long()
+        ranks = (image_seeded_uniform(x, len(tops) * len(lefts), self.seed) * self.neighbours).long()
         chosen = self.bank[near.gather(1, ranks.view(-1, 1)).squeeze(1)]
         return quilt(chosen.view(patches.shape), tops, lefts).unsqueeze(1)
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.defences.draws import draws_for
+from lib.defences.image_seeded import image_seeded_uniform
 from lib.errors import WorkbookError
 
 PRIMAL, DUAL = 0.25, 0.5  # Chambolle-Pock steps: they converge when PRIMAL * DUAL <= 1/8, as ||grad||^2 <= 8
@@ -29,7 +29,7 @@ class TotalVariation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, C, H, W) in [0,1] to smooth ones of the same shape."""
-        mask = draws_for(x, x[0].numel(), self.seed).view_as(x) < self.keep
+        mask = image_seeded_uniform(x, x[0].numel(), self.seed).view_as(x) < self.keep
         return minimise(x, mask.to(x.dtype), self.weight, self.iterations)
 
     def extra_repr(self) -> str:

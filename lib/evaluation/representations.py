@@ -12,11 +12,11 @@ from lib.data.pairs import make_pairs
 from lib.data.parts import people_with
 from lib.errors import WorkbookError
 from lib.evaluation.verification import eer
+from lib.losses.contrastive import alignment, uniformity
 from lib.models import Recogniser, embed_all
 from lib.models.dual_norm import route
 from lib.models.encoders import FaceEncoder
-from lib.training.albums import album_of
-from lib.training.contrastive import alignment, uniformity
+from lib.training.people import images_by_person
 
 
 class Representation(Recogniser):
@@ -145,7 +145,7 @@ def watch_of(
     pixels, drawn = images.float() / 255, make_pairs(labels, pairs // 2, pairs // 2, seed)
     few = torch.isin(labels, people_with(labels, torch.arange(len(labels)), 4, people)).nonzero().flatten()
     names = labels[few].unique(return_inverse=True)[1]
-    shown, sides = album_of(names).turn % 2 == 0, (pixels[drawn.first], pixels[drawn.second])
+    shown, sides = images_by_person(names).turn % 2 == 0, (pixels[drawn.first], pixels[drawn.second])
     pair_people = labels[torch.stack([drawn.first, drawn.second], 1)]
     return Watch(*sides, drawn.same, pair_people, pixels[few], names, shown, steps=steps, way=way)
 

@@ -1,5 +1,1 @@
-"""Training: what the book trains itself."""
-
-from lib.training.recognisers import recogniser_for
-
-__all__ = ["recogniser_for"]
+"""Training: one loop, in one process or several, and what every study feeds it."""

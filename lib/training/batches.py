@@ -7,7 +7,7 @@ from torch import LongTensor, Tensor, nn
 from lib.data.sets import ImageSet
 
 
-def shrunk(images: ImageSet, index: LongTensor, side: int, chunk: int = 1024) -> Tensor:
+def resize_uint8(images: ImageSet, index: LongTensor, side: int, chunk: int = 1024) -> Tensor:
     """The pictures `index` as uint8 (k, C, side, side), antialiased where they are larger."""
     parts = []
     for some in index.split(chunk):

@@ -5,7 +5,7 @@
 Nothing in a step depends on the steps before it but the weights and the optimiser: the batch and every random number
 follow from the seed and the step alone. So a checkpoint needs no generator states, and a resumed run is the same run.
 
-On several GPUs or machines each process calls `fit` alike (`accelerate launch`, or `lib.training.spread` from a
+On several GPUs or machines each process calls `fit` alike (`accelerate launch`, or `lib.training.launch` from a
 notebook). A step's batch is cut into `Recipe.shards` pieces with random numbers of their own; the processes share the
 pieces and add their gradients up. What is computed depends on the number of pieces and not on that of processes: one
 process gives the same curve as two.

@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lib.data.procedural import load_procedural
+from lib.data.procedural_faces.dataset import load_procedural
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
+from lib.losses.margins import cosine_margin_loss
 from lib.models.small import SmallRecogniser
 from lib.progress import progress as shown
 from lib.seeds import seeded
-from lib.training.margins import cosine_margin_loss
 
 PRACTICE_SEED = 1_000_003  # the default set's persons have seed 0, and a person depends on the seed and number alone
 BATCH, PEAK_RATE, WEIGHT_DECAY = 64, 3e-3, 5e-4

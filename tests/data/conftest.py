@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data import archives
+from lib.data.readers import archives
 
 
 def picture(value=0, size=(12, 12), mode="RGB", kind="PNG"):

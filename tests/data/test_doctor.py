@@ -3,9 +3,10 @@ import sys
 
 import pytest
 
-from lib.data import SETS, archives, doctor
+from lib.data import SETS, doctor
 from lib.data.__main__ import main
 from lib.data.doctor import healthy
+from lib.data.readers import archives
 from lib.errors import WorkbookError
 from lib.paths import ROOT
 from tests.conftest import needs_data

@@ -27,7 +27,7 @@ def test_a_zip_works_too(tmp_path):
 
 
 def test_the_crop_is_the_centre(tmp_path):
-    from tests.data.test_objects import np, png
+    from tests.data.datasets.test_objects import np, png
 
     wide = np.zeros((20, 60, 3), np.uint8)
     wide[:, 20:40] = 255

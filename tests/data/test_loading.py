@@ -71,7 +71,7 @@ def test_a_damaged_archive_is_never_passed_over(root):
 
 
 def test_faces_have_the_procedural_stand_in(root):
-    pytest.importorskip("lib.data.procedural", reason="the procedural faces are not written yet")
+    pytest.importorskip("lib.data.procedural_faces.dataset", reason="the procedural faces are not written yet")
     images = load("lfw", where="embedded")
     assert images.source.startswith("embedded")
     assert load("celeba_sub", where="embedded", suspect=True).name == images.name

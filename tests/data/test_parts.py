@@ -1,4 +1,4 @@
-"""People dealt to parts: whole, apart, as many images as asked for."""
+"""People split_by_class to parts: whole, apart, as many images as asked for."""
 
 import pytest
 import torch
@@ -34,9 +34,9 @@ def test_everyone_is_in_one_part(people, first, second, seed):
 
 def test_the_seed_shuffles_people():
     labels = torch.arange(50).repeat_interleave(2)
-    dealt = [deal_people(labels, torch.arange(100), {"a": 20}, seed)["a"] for seed in (0, 1)]
-    assert len(dealt[0]) == len(dealt[1]) == 20
-    assert not torch.equal(*dealt)
+    split_by_class = [deal_people(labels, torch.arange(100), {"a": 20}, seed)["a"] for seed in (0, 1)]
+    assert len(split_by_class[0]) == len(split_by_class[1]) == 20
+    assert not torch.equal(*split_by_class)
 
 
 def test_without_a_rest_the_others_are_left_out():

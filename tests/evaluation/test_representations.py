@@ -25,11 +25,11 @@ from lib.evaluation.representations import (
     plateau,
     watch_of,
 )
+from lib.losses.contrastive import alignment, uniformity
 from lib.models import embed_all
 from lib.models.dual_norm import route
+from lib.studies.acl_triplet.training import Network, pretrain
 from lib.training import loop
-from lib.training.acl import Network, pretrain
-from lib.training.contrastive import alignment, uniformity
 from lib.training.loop import Recipe
 from tests.training.patterns import patterned
 

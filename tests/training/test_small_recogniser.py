@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.data.procedural import load_procedural
+from lib.data.procedural_faces.dataset import load_procedural
 from lib.errors import WorkbookError
 from lib.models import embed_all
 from lib.models.small import SmallRecogniser

@@ -1,0 +1,1 @@
+"""The page object, the contents, ledgers, the scoreboard, figures, widgets, and the command line."""

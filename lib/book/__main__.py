@@ -1,0 +1,8 @@
+"""`python -m lib.book run|publish|scoreboard|kernel`."""
+
+import sys
+
+from lib.book.commands import main
+
+if __name__ == "__main__":
+    sys.exit(main())

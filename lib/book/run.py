@@ -1,0 +1,300 @@
+"""The page object: settings, device, seed, folders; figures, tables, records and claims of one page.
+
+run = start("01_subspace_noise", profile=profile, device=device, seed=seed, data=data, overrides=overrides)
+"""
+
+import ast
+import dataclasses
+import platform
+import random
+import re
+import sys
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import torch
+from IPython.display import HTML, Image, Markdown, display
+from matplotlib.figure import Figure
+
+from lib import cache
+from lib.book import ledger, plots
+from lib.book.contents import PROFILES
+from lib.book.ledger import Claim, Ledger, Record
+from lib.errors import WorkbookError, choices
+from lib.papers import printed
+from lib.paths import FIGURES, RUNS, atomic
+
+PARAMETERS = ("profile", "device", "seed", "data", "overrides")
+VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torchattacks", "robust-faces-workbook")
+
+
+def start(
+    page: str,
+    *,
+    profile: str = "laptop",
+    device: str = "auto",
+    seed: int = 0,
+    data: str = "auto",
+    overrides: Mapping[str, Any] | None = None,
+) -> "Run":
+    """Open a page: check its parameters, choose the device, seed everything, print the banner.
+
+    page: the notebook's name without ending. device: 'auto', 'cpu' or 'cuda' ('cuda:1' for a certain one).
+    data: 'auto' (the page's own set; at smoke the embedded default), 'embedded', or the name of a set of `lib.data`.
+    overrides: values that replace entries of the page's scale table.
+    """
+    refuse_unknown_parameters()
+    if profile not in PROFILES:
+        raise WorkbookError(f"There is no profile '{profile}': choose one of {choices(PROFILES)}.")
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise WorkbookError(f"The seed is a whole number from 0 on, not {seed!r}.")
+    if not isinstance(overrides or {}, Mapping):
+        raise WorkbookError(f"overrides is a dict such as {{'pairs': 100}}, not {overrides!r}.")
+    run = Run(page, profile, choose_device(device), seed, data, dict(overrides or {}))
+    seed_everything(seed)
+    plots.use_style()
+    run.banner()
+    return run
+
+
+def refuse_unknown_parameters() -> None:
+    """Raise for a parameter that papermill injected and no page knows (papermill itself only warns)."""
+    shell = sys.modules.get("IPython") and sys.modules["IPython"].get_ipython()
+    cells = shell.user_ns.get("In", []) if shell else []
+    for cell in cells:
+        if str(cell).startswith("# Parameters\n"):  # the header of the cell that papermill adds
+            names = [t.id for node in ast.parse(cell).body if isinstance(node, ast.Assign) for t in node.targets]
+            for name in names:
+                if name not in PARAMETERS:
+                    raise WorkbookError(f"There is no parameter '{name}': a page takes {choices(PARAMETERS)}.")
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto' takes CUDA when there is one; asking for CUDA where there is none is an error."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
+        raise WorkbookError(f"There is no device '{name}': choose auto, cpu or cuda.")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise WorkbookError(f"device='{name}' was asked for, but torch finds no such GPU: use device='auto' or 'cpu'.")
+    return device
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch, and keep cuDNN to repeatable algorithms."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cudnn.benchmark = False
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, for the banner and the ledger."""
+    if device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name(device)})"
+    return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def bounds(interval: Any) -> tuple[float, float] | None:
+    """(low, high) of an interval object, a pair, or None; finite."""
+    if interval is None:
+        return None
+    low, high = (interval.low, interval.high) if hasattr(interval, "low") else interval
+    return ledger.finite(low, "an interval's lower end"), ledger.finite(high, "an interval's upper end")
+
+
+def per_profile(smoke: object, laptop: object, gpu: object, paper: object) -> dict[str, object]:
+    """A knob of `Run.scale`: its value in each profile."""
+    return dict(zip(PROFILES, (smoke, laptop, gpu, paper), strict=True))
+
+
+@dataclasses.dataclass
+class Run:
+    """One run of one page. Made by `start`."""
+
+    page: str
+    profile: str
+    device: torch.device
+    seed: int
+    data: str
+    overrides: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        changed = self.overrides or self.data != "auto" or self.seed
+        base = RUNS / "custom" if changed else FIGURES  # figures/ holds only what a page measures as it stands
+        self.folder: Path = base / self.profile / self.page
+        self.ledger = Ledger(self.page, self.profile)
+        self.ledger.header = {
+            "seed": self.seed,
+            "device": device_name(self.device),
+            "versions": versions(),
+            "data": [],
+            "models": [],
+            "scale": {},
+            "overrides": {key: str(value) for key, value in self.overrides.items()},
+        }
+
+    @property
+    def smoke(self) -> bool:
+        """Whether this is the rehearsal on embedded data."""
+        return self.profile == "smoke"
+
+    def banner(self) -> None:
+        """Print what a number of this page depends on."""
+        shown = ", ".join(f"{name} {number}" for name, number in list(self.ledger.header["versions"].items())[:4])
+        asked = {"auto": "the embedded default" if self.smoke else "the page's real sets"}.get(self.data, self.data)
+        print(f"{self.page} · profile {self.profile} · seed {self.seed}\ndevice: {device_name(self.device)}")
+        print(f"data: {asked}\nversions: {shown}")
+
+    def uses(self, kind: str, name: str) -> None:
+        """Note, and say, that this page uses a data set (kind 'data') or a model (kind 'models')."""
+        if name not in self.ledger.header[kind]:
+            self.ledger.header[kind].append(name)
+            print(f"uses {name}")
+
+    def scale(self, **knobs: Mapping[str, Any]) -> SimpleNamespace:
+        """Show the page's scale table (one column a profile) and return this profile's values, overrides applied."""
+        unknown = set(self.overrides) - set(knobs)
+        if unknown:
+            raise WorkbookError(f"There is no override '{min(unknown)}' on this page: it knows {choices(list(knobs))}.")
+        for name, row in knobs.items():
+            if set(row) != set(PROFILES):
+                raise WorkbookError(f"The scale of '{name}' needs one value for each of {choices(PROFILES)}.")
+        chosen = {name: self.overrides.get(name, row[self.profile]) for name, row in knobs.items()}
+        self.ledger.header["scale"] |= {name: str(value) for name, value in chosen.items()}
+        frame = pd.DataFrame([{"knob": name, **row, "this run": chosen[name]} for name, row in knobs.items()])
+        show_table(frame.astype(str), f"Scale of this page; this run is profile {self.profile}.")
+        return SimpleNamespace(**chosen)
+
+    def kept(self, function: Callable, *args: Any, **settings: Any) -> Any:
+        """An expensive result, computed once: see `lib.cache.kept`."""
+        return cache.kept(function, *args, where=self.device.type, **settings)
+
+    def figure(self, figure: Figure, name: str, caption: str) -> None:
+        """Save the figure as `<folder>/<name>.png`, show it with its caption, close it."""
+        data = plots.save_png(figure, self.folder / f"{name}.png")
+        plt.close(figure)
+        display(Image(data, alt=caption))
+        display(Markdown(f"*{caption}*"))
+
+    def table(self, frame: pd.DataFrame, name: str, caption: str, decimals: int | None = 3) -> None:
+        """Save the table as `<folder>/<name>.csv` and show it with its caption."""
+        with atomic(self.folder / f"{name}.csv") as scratch:
+            frame.to_csv(scratch, index=False, float_format="%.6g")
+        show_table(frame, caption, decimals)
+
+    def say(self, text: str) -> None:
+        """A sentence of the page that holds measured numbers (so that no number in prose is typed)."""
+        display(Markdown(text))
+
+    def record(
+        self,
+        source: str,
+        item: str,
+        row: str,
+        column: str,
+        ours: float | None,
+        interval: Any = None,
+        n: int | None = None,
+        setting: str = "",
+        note: str = "",
+    ) -> None:
+        """Put our number beside the printed one (looked up in `lib.papers`). ours=None: not testable here, say why."""
+        paper = printed(source, item, row, column)
+        ours, interval = ledger.finite(ours, f"{item} {row} {column}"), bounds(interval)
+        if ours is None and not note:
+            raise WorkbookError(f"{item} {row} {column} has no number of ours: give the reason in `note`.")
+        verdict = ledger.compare(paper.value, ours, interval)
+        entry = Record(source, item, row, column, paper.unit, paper.value, ours, interval, n, setting, verdict, note)
+        self.ledger.records.append(entry)
+
+    def claim(self, id: str, text: str, effect: float | None, interval: Any, expected: str, note: str = "") -> None:
+        """Judge a claim by its interval (`ledger.judge`). effect=None: not testable here, say why in `note`."""
+        effect, interval = ledger.finite(effect, f"the effect of claim {id}"), bounds(interval)
+        if (effect is None) != (interval is None) or (effect is None and not note):
+            raise WorkbookError(f"Claim {id} needs an effect with its interval, or neither and the reason in `note`.")
+        if any(claim.id == id for claim in self.ledger.claims):
+            raise WorkbookError(f"Claim {id} is judged twice on this page: give each claim its own id.")
+        entry = Claim(id, text, effect, interval, expected, ledger.judge(interval, expected), note)
+        self.ledger.claims.append(entry)
+
+    def finish(self) -> None:
+        """Show the claims with their verdicts and our numbers beside the printed ones, and write the ledger."""
+        if self.ledger.claims:
+            show_table(claims_frame(self.ledger.claims), "The claims of this page, judged by their intervals.")
+        if self.ledger.records:
+            show_table(records_frame(self.ledger.records), "Paper against ours.")
+        self.ledger.write(self.folder / "ledger.json")
+        where = "figures" if FIGURES in self.folder.parents else "runs/custom"
+        print(f"ledger written: {where}/{self.profile}/{self.page}/ledger.json")
+
+
+def number(value: float | None) -> str:
+    """Three to four significant digits; a dash for nothing."""
+    return "–" if value is None else f"{value:.4g}"
+
+
+def span(interval: tuple[float, float] | None) -> str:
+    """An interval in words."""
+    return "–" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
+
+
+def claims_frame(claims: list[Claim]) -> pd.DataFrame:
+    """Claims as a table for reading."""
+    rows = [[c.id, c.text, number(c.effect), span(c.interval), c.expected, c.verdict, c.note] for c in claims]
+    return pd.DataFrame(rows, columns=["claim", "in words", "effect", "95 % interval", "expected", "verdict", "note"])
+
+
+def records_frame(records: list[Record]) -> pd.DataFrame:
+    """Records as a table for reading."""
+    rows = [
+        [
+            r.item,
+            r.row,
+            r.column,
+            r.unit,
+            number(r.paper),
+            number(r.ours),
+            span(r.interval),
+            r.n or "–",
+            r.setting,
+            r.verdict,
+        ]
+        for r in records
+    ]
+    names = ["item", "row", "column", "unit", "paper", "ours", "95 % interval", "n", "setting", "ours is"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def show_table(frame: pd.DataFrame, caption: str, decimals: int | None = 3) -> None:
+    """Show a table with its caption above, plainly enough for every viewer of notebooks."""
+    from great_tables import GT
+
+    table = (
+        GT(frame)
+        .tab_header(caption)
+        .tab_options(table_font_size="13px", heading_align="left", container_overflow_x="auto")
+    )
+    floats = list(frame.select_dtypes("float").columns)
+    if floats and decimals is not None:
+        table = table.fmt_number(floats, n_sigfig=decimals)
+    display(HTML(table.as_raw_html(inline_css=False)))

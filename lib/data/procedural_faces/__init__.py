@@ -1,0 +1,1 @@
+"""The embedded default: rendered faces with exact labels for every factor."""

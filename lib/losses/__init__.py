@@ -1,0 +1,1 @@
+"""Losses as pure functions of tensors: contrastive, margin, adversarial. They know no model and no training."""

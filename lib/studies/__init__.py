@@ -1,0 +1,1 @@
+"""What only one source needs, a folder each; and what every study's pages ask for."""

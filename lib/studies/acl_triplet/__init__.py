@@ -1,0 +1,1 @@
+"""ACL-triplet: contrastive adversarial pre-training, then triplet adversarial fine-tuning (pages 07 and 08)."""

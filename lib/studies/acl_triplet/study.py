@@ -1,0 +1,154 @@
+"""ACL-triplet as pages 07 and 08 share it: one table of sizes, one dealing of people, trainings that are kept."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from torch import LongTensor, Tensor
+
+from lib.book.run import Run, per_profile
+from lib.data.parts import deal_people, people_with
+from lib.data.sets import ImageSet
+from lib.losses.margins import class_means
+from lib.models import embed_all, load_recogniser
+from lib.studies.acl_triplet.pretraining import some_labels
+from lib.studies.acl_triplet.training import Network, pretrain, tune
+from lib.studies.pages import for_page
+from lib.training.batches import resize_uint8
+from lib.training.loop import Measure, Recipe, Trained
+from lib.training.people import images_by_person
+
+# Rows for `run.scale`. An epoch is one picture of each person, as in the source (8156 people, 64 batches of 128).
+KNOBS = {
+    "side": per_profile(32, 56, 64, 160),
+    "depth": per_profile(18, 18, 18, 50),
+    "width": per_profile(4, 8, 64, 64),
+    "stem": per_profile("half", "half", "half", "imagenet"),
+    "batch": per_profile(16, 128, 128, 128),
+    "test_images": per_profile(60, 1200, 1200, 1200),
+    "held_images": per_profile(40, 600, 600, 600),
+    "pre_epochs": per_profile(2, 40, 100, 500),
+    "full_epochs": per_profile(4, 40, 100, 250),
+    "tune_epochs": per_profile(2, 8, 20, 50),
+    "watched_pairs": per_profile(16, 120, 600, 600),
+    "watched_people": per_profile(4, 30, 60, 200),
+    "watch_steps": per_profile(2, 5, 10, 10),
+    "seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
+}
+TWIN = 0.45  # cosine of two people's mean embeddings from which they may be one person in two sets
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Pictures (n, 3, side, side) uint8 of people with two or more each; labels (n,); people are in one part only."""
+
+    images: Tensor
+    labels: LongTensor
+    learn: LongTensor
+    held_out: LongTensor
+    test: LongTensor
+
+    def part(self, index: LongTensor) -> tuple[Tensor, LongTensor]:
+        """Images and labels of the pictures `index`."""
+        return self.images[index], self.labels[index]
+
+
+def faces_for(run: Run, scale: SimpleNamespace) -> Faces:
+    """LFW's people of two or more pictures, split_by_class to three parts; CelebA's part joins those to learn from.
+
+    With data="celeba" the official partition takes the place of the dealing. People of the CelebA part who may be
+    among LFW's held-out or test people are left out, found by a recogniser that no result depends on.
+    """
+    main = for_page(run, "lfw")
+    several = with_mates(main.labels)
+    if "val" in main.splits:
+        parts = {"test": main.splits["val"], "held out": main.splits["test"], "learn": main.splits["train"]}
+        parts = {name: index[torch.isin(index, several)] for name, index in parts.items()}
+    else:
+        sizes = {"test": scale.test_images, "held out": scale.held_images, "learn": -1}
+        parts = deal_people(main.labels, several, sizes)
+    images, labels, offset = resize_uint8(main, several, scale.side), main.labels[several], int(main.labels.max()) + 1
+    place = torch.full((len(main),), -1).scatter(0, several, torch.arange(len(several)))
+    parts = {name: place[index] for name, index in parts.items()}
+    if run.data == "auto" and not run.smoke:
+        more = for_page(run, "celeba_sub")
+        seen = torch.cat([several[parts["test"]], several[parts["held out"]]])
+        index = run.kept(strangers, more, main, seen, str(run.device))
+        images = torch.cat([images, resize_uint8(more, index, scale.side)])
+        parts["learn"] = torch.cat([parts["learn"], len(labels) + torch.arange(len(index))])
+        labels = torch.cat([labels, more.labels[index] + offset])
+    return Faces(images, labels, parts["learn"], parts["held out"], parts["test"])
+
+
+def with_mates(labels: LongTensor) -> LongTensor:
+    """Positions of the pictures whose person has another picture."""
+    people = people_with(labels, torch.arange(len(labels)), 2, len(labels))
+    return torch.isin(labels, people).nonzero().flatten()
+
+
+def strangers(faces: ImageSet, others: ImageSet, index: LongTensor, device: str) -> LongTensor:
+    """Pictures of people of `faces` with two or more who resemble nobody among the pictures `index` of `others`."""
+    model, own = load_recogniser("mobilefacenet", device), with_mates(faces.labels)
+    means, known = (likenesses(model, *pair) for pair in ((faces, own), (others, index)))
+    people = faces.labels[own].unique()
+    apart = people[(means @ known.T).amax(1) < TWIN]
+    return own[torch.isin(faces.labels[own], apart)]
+
+
+def likenesses(model: torch.nn.Module, faces: ImageSet, index: LongTensor, most: int = 6) -> Tensor:
+    """Unit mean embeddings (k, d) of the people in the pictures `index`, of up to `most` pictures each, on the CPU."""
+    few = index[images_by_person(faces.labels[index]).turn < most]
+    found = torch.cat([embed_all(model, faces.images(part)).cpu() for part in few.split(512)])
+    return class_means(found, faces.labels[few].unique(return_inverse=True)[1])
+
+
+class Trainings:
+    """The trainings of both pages on one dealing of people, each done once and kept."""
+
+    def __init__(self, run: Run, scale: SimpleNamespace, faces: Faces):
+        self.run, self.scale, self.faces = run, scale, faces
+        self.images, self.labels = faces.part(faces.learn)
+        self.people = len(self.labels.unique())
+
+    def network(self, dual: bool = True) -> Network:
+        """The encoder at this scale."""
+        s = self.scale
+        return Network(s.side, s.depth, s.width, s.stem, dual=dual)
+
+    def recipe(self, epochs: int, seed: int, people: int | None = None, rate: float = 1e-3) -> Recipe:
+        """Adam with a cosine, looked at ten times; an epoch is one picture (or triplet) of each person."""
+        batch = min(self.scale.batch, people or self.people)
+        steps, amp = max(1, epochs * (people or self.people) // batch), self.run.device.type == "cuda"
+        looks = {"warmup": steps // 20, "check_every": max(1, steps // 10)}
+        return Recipe(steps, batch, rate, clip=1.0, amp=amp, seed=seed, **looks)
+
+    def pretrained(
+        self,
+        seed: int = 0,
+        share: float = 0.0,
+        variant: str = "single",
+        dual: bool = True,
+        measure: Measure | None = None,
+    ) -> Trained:
+        """Stage 1 without labels, or with those of a share of the people."""
+        recipe, device = self.recipe(self.scale.pre_epochs, seed), str(self.run.device)
+        return self.run.kept(
+            pretrain, self.images, self.network(dual), recipe, self.labels, share, variant, measure, device
+        )
+
+    def tuned(
+        self,
+        epochs: int,
+        seed: int = 0,
+        start: Trained | None = None,
+        adversarial: bool = True,
+        share: float = 1.0,
+        measure: Measure | None = None,
+    ) -> Trained:
+        """Triplet training on a share of the people; the same share and seed leave the same people as in stage 1."""
+        labels = self.labels if share == 1 else some_labels(self.labels, share, seed)
+        recipe = self.recipe(epochs, seed, len(labels[labels >= 0].unique()))
+        weights = None if start is None else {"weights": start["weights"]}
+        return self.run.kept(
+            tune, self.images, labels, self.network(), recipe, weights, adversarial, measure, str(self.run.device)
+        )

@@ -1,0 +1,1 @@
+"""ANCRA: asymmetric negative contrast and reverse attention (pages 12 to 14)."""

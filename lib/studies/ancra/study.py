@@ -1,0 +1,154 @@
+"""ANCRA as pages 12 to 14 share it: one table of sizes, one choice of pictures, trainings that are kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import torch
+from torch import LongTensor, Tensor
+
+from lib.book.run import Run, per_profile
+from lib.errors import WorkbookError, choices
+from lib.studies.ancra.adversarial_training import AdversarialTraining
+from lib.studies.ancra.awp_sat import AWP, SAT
+from lib.studies.ancra.classifiers import Classifier
+from lib.studies.ancra.fair_ard import FairARD
+from lib.studies.ancra.s2o import S2O
+from lib.studies.ancra.training import Network, RobustError, train_classifier
+from lib.studies.pages import for_page
+from lib.training.batches import resize_uint8
+from lib.training.loop import Loss, Recipe, Trained
+
+# Rows for `run.scale`. `every`: of CIFAR-10's ten classes every second one at laptop scale.
+KNOBS = {
+    "every": per_profile(2, 2, 1, 1),
+    "train": per_profile(160, 6000, 49000, 49000),
+    "held": per_profile(40, 300, 1000, 1000),
+    "test": per_profile(40, 500, 2000, 10000),
+    "width": per_profile(4, 8, 64, 64),
+    "stem": per_profile("half", "half", "small", "small"),
+    "epochs": per_profile(2, 8, 30, 120),
+    "batch": per_profile(32, 64, 128, 128),
+    "rate": per_profile(0.1, 0.1, 0.1, 0.01),
+    "schedule": per_profile("cosine", "cosine", "cosine", "falls"),
+    "inner_steps": per_profile(2, 5, 10, 10),
+    "seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
+}
+FALLS = ((75 / 120, 0.1), (90 / 120, 0.01), (100 / 120, 0.001))  # of the rate: the source's epochs 75, 90, 100 of 120
+WALK = 10 * 0.007  # the source's ten steps; fewer of them walk as far
+WARM = 0.25  # share of the epochs before SAT moves its targets; its release has 0.7, too late for a short training
+ZETA = 3.0  # of the source, like alpha = 1
+# what a method trains: its base, and what ANCRA adds to it; reverse attention has two gates
+METHODS: dict[str, dict] = {
+    "natural": {"base": "natural"},
+    "PGD-AT": {"base": "PGD-AT"},
+    "TRADES": {"base": "TRADES"},
+    "MART": {"base": "MART"},
+    "PGD-AT-ANCRA": {"base": "PGD-AT", "zeta": ZETA, "gates": 2},
+    "TRADES-ANCRA": {"base": "TRADES", "zeta": ZETA, "gates": 2},
+    "MART-ANCRA": {"base": "MART", "zeta": ZETA, "gates": 2},
+    "TRADES-ANC": {"base": "TRADES", "zeta": ZETA},
+    "TRADES-RA": {"base": "TRADES", "gates": 2},
+}
+BASELINES = ("SAT", "AWP", "S2O", "FairARD")
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Images (n, 3, side, side) uint8 and labels (n,) from 0 of three parts that share no image; the set's name."""
+
+    name: str
+    images: dict[str, Tensor]
+    labels: dict[str, LongTensor]
+    classes: list[str]
+
+    def part(self, name: str) -> tuple[Tensor, LongTensor]:
+        """Images in [0,1] and labels of "train", "held" or "test"."""
+        if name not in self.images:
+            raise WorkbookError(f"The pictures have the parts {choices(list(self.images))}, not '{name}': choose one.")
+        return self.images[name].float() / 255, self.labels[name]
+
+
+def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: int = 32) -> Pictures:
+    """A part of the set `name`, as pictures of `side` pixels; at smoke scikit-learn's digits, of 16.
+
+    Train and held-out images come from the set's own training part, test images from its test part; which ones is drawn
+    once and does not depend on the run's seed.
+    """
+    images, side = for_page(run, name), 16 if run.smoke else side
+    known = [label for label in range(len(images.classes)) if label % scale.every == 0]
+    test = images.splits["test" if "test" in images.splits else "val"]
+    held, train = split_by_class(images.labels, images.splits["train"], known, [scale.held, scale.train])
+    (tested,) = split_by_class(images.labels, test, known, [scale.test])
+    place = {"train": train, "held": held, "test": tested}
+    number = torch.zeros(len(images.classes), dtype=torch.long).scatter(
+        0, torch.tensor(known), torch.arange(len(known))
+    )
+    return Pictures(
+        images.name,
+        {part: resize_uint8(images, index, side) for part, index in place.items()},
+        {part: number[images.labels[index]] for part, index in place.items()},
+        [images.classes[label] for label in known],
+    )
+
+
+def split_by_class(labels: Tensor, index: LongTensor, known: Sequence[int], sizes: Sequence[int]) -> list[LongTensor]:
+    """Parts of up to `sizes` images of the classes `known`, drawn from the images `index` (m,) without overlap."""
+    mine = index[torch.isin(labels[index], torch.tensor(known))]
+    mine = mine[torch.randperm(len(mine), generator=torch.Generator().manual_seed(0))]
+    if len(mine) < sum(sizes[:-1]) + 1:
+        raise WorkbookError(f"{len(mine)} images do not suffice for parts of {list(sizes)}: ask for fewer.")
+    ends = torch.tensor(sizes).cumsum(0).tolist()
+    return [mine[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+
+
+class Trainings:
+    """The trainings of ANCRA's pages on one choice of pictures, each done once and kept."""
+
+    def __init__(self, run: Run, scale: SimpleNamespace, pictures: Pictures, family: str = "resnet"):
+        self.run, self.scale, self.pictures, self.family = run, scale, pictures, family
+        self.images, self.labels = pictures.images["train"].to(run.device), pictures.labels["train"]
+        self.measure = RobustError(*pictures.part("held"), steps=max(2, scale.inner_steps))
+
+    def network(self, gates: int = 0) -> Network:
+        """The classifier at this scale."""
+        s = self.scale
+        return Network(len(self.pictures.classes), self.family, 18, s.width, s.stem, gates)
+
+    def recipe(self, seed: int = 0, epochs: int | None = None) -> Recipe:
+        """The source's SGD; its rate falls by a cosine, or in the source's three steps. Looked at four times."""
+        s = self.scale
+        steps = max(1, (epochs or s.epochs) * len(self.images) // min(s.batch, len(self.images)))
+        settings = {"optimiser": "sgd", "weight_decay": 2e-4, "clip": 5.0, "seed": seed}
+        settings |= {"check_every": max(1, steps // 4), "amp": self.run.device.type == "cuda"}
+        source = {"falls": FALLS} if s.schedule == "falls" else {"warmup": steps // 20}
+        return Recipe(steps, s.batch, s.rate, schedule=s.schedule, **source, **settings)
+
+    def loss(self, name: str, seed: int = 0, **changes: object) -> Loss:
+        """What `name` of `METHODS` or `BASELINES` minimises; changes: fields of `AdversarialTraining`."""
+        s = self.scale
+        inner = {"steps": s.inner_steps, "step": WALK / s.inner_steps}
+        if name in METHODS:
+            settings = {key: value for key, value in METHODS[name].items() if key != "gates"}
+            return AdversarialTraining(self.images, self.labels, **inner, **settings | changes)
+        if name == "AWP":
+            return AWP(AdversarialTraining(self.images, self.labels, **inner))
+        if name == "SAT":
+            return SAT(self.images, self.labels, **inner, warmup=WARM * s.epochs)
+        if name == "S2O":
+            return S2O(self.images, self.labels, **inner)
+        if name == "FairARD":
+            return FairARD(self.images, self.labels, **inner, teacher=self.model("TRADES", seed))
+        raise WorkbookError(f"There is no method '{name}': choose one of {choices([*METHODS, *BASELINES])}.")
+
+    def trained(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Trained:
+        """Weights and history of one training; changes: fields of `AdversarialTraining`, such as alpha=0.5."""
+        loss, network = self.loss(name, seed, **changes), self.network(METHODS.get(name, {}).get("gates", 0))
+        measure = None if name == "natural" else self.measure  # without a defence no early weights are to be preferred
+        count, device = len(self.images), str(self.run.device)
+        return self.run.kept(train_classifier, loss, count, network, self.recipe(seed, epochs), measure, device)
+
+    def model(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Classifier:
+        """The trained classifier, frozen, in eval mode, on the run's device."""
+        network = self.network(METHODS.get(name, {}).get("gates", 0))
+        return network.loaded(self.trained(name, seed, epochs, **changes)).to(self.run.device)

@@ -1,0 +1,44 @@
+"""Which of a training run's weights to keep: errors on pairs of held-out people, for `fit`'s `held_out`."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from lib.attacks.budgets import Intensity
+from lib.attacks.embeddings import verification
+from lib.attacks.loop import in_batches
+from lib.attacks.settings import PGD
+from lib.models.base import embed_all
+from lib.studies.pin.attacks import PIN_INTENSITY
+
+
+def misordered(scores: Tensor, same: Tensor) -> float:
+    """Share of (genuine, impostor) couples whose impostor scores higher: 1 - AUC, ties counting half."""
+    gap = scores[same][:, None] - scores[~same]
+    return ((gap < 0).float().mean() + (gap == 0).float().mean() / 2).item()
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOutError:
+    """For `fit`: the mean of the errors on clean and on attacked pairs of held-out people; lower is better.
+
+    x, y (P, C, H, W) in [0,1] and same (P,): pairs, the first image attacked on the model itself, as PIN does.
+    measure(scores (P,), same (P,)): `misordered`, which on few pairs moves in finer steps than the equal error rate
+    does, or `lib.evaluation.eer`.
+    """
+
+    x: Tensor
+    y: Tensor
+    same: Tensor
+    intensity: float = PIN_INTENSITY
+    steps: int = 5
+    measure: Callable[[Tensor, Tensor], float] = misordered
+
+    def __call__(self, model: nn.Module) -> float:
+        """The mean error of `model`."""
+        fixed, same = embed_all(model, self.y), self.same.cpu()
+        attack = PGD.but(steps=self.steps, step=f"1.25*eps/{self.steps}", start="clean")
+        attacked = in_batches(verification(model, fixed, same), self.x, Intensity(self.intensity), attack)
+        scores = [(embed_all(model, images) * fixed).sum(1).cpu() for images in (self.x, attacked)]
+        return sum(self.measure(score, same) for score in scores) / 2

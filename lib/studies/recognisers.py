@@ -1,0 +1,32 @@
+"""Which recogniser a page measures: a real one on real faces, one trained here on the procedural faces."""
+
+from torch import Tensor
+
+from lib.book.run import Run
+from lib.data.sets import ImageSet
+from lib.models import Recogniser, load_recogniser, quick
+from lib.models.small import SmallRecogniser
+from lib.training.small_recogniser import practice_faces, train_small_recogniser
+
+NAMES = ("mobilefacenet", "mobilefacenet_prelu")  # first and second recogniser on real faces
+
+
+def small_weights(seed: int) -> dict[str, Tensor]:
+    """The weights of the small recogniser, trained on people that no page tests on (about 20 s on two cores)."""
+    return train_small_recogniser(practice_faces(), seed=seed, progress=True).state_dict()
+
+
+def recogniser_for(run: Run, faces: ImageSet, *, second: bool = False) -> Recogniser:
+    """The page's recogniser (or a second, independent one) for these faces, frozen, on the run's device.
+
+    On the embedded faces it is the small recogniser, trained once and kept; the second has another seed.
+    """
+    if faces.source.startswith("embedded"):
+        model = SmallRecogniser()
+        model.load_state_dict(run.kept(small_weights, int(second)))
+        model.name = f"small recogniser {1 + second}"
+        model = quick(model).to(run.device)
+    else:
+        model = load_recogniser(NAMES[second], run.device)
+    run.uses("models", model.name)
+    return model

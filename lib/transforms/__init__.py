@@ -1,0 +1,1 @@
+"""Random views and image operations on the device, one draw per image."""

@@ -1,0 +1,122 @@
+import json
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from lib.book import run as run_module
+from lib.book.plots import MAX_BYTES, panels, save_png
+from lib.book.run import start
+from lib.errors import WorkbookError
+
+SCALE = {"pairs": {"smoke": 40, "laptop": 400, "gpu": 6000, "paper": 6000}}
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "FIGURES", tmp_path / "figures")
+    monkeypatch.setattr(run_module, "RUNS", tmp_path / "runs")
+    return start("01_subspace_noise", profile="smoke", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"profile": "fast"}, "no profile 'fast'"),
+        ({"device": "tpu"}, "no device 'tpu'"),
+        ({"seed": -1}, "seed is a whole number"),
+        ({"seed": True}, "seed is a whole number"),
+        ({"overrides": "pairs=3"}, "overrides is a dict"),
+    ],
+)
+def test_bad_settings(settings, sentence):
+    with pytest.raises(WorkbookError, match=sentence):
+        start("01_subspace_noise", **settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so asking for it is no error")
+def test_missing_cuda():
+    with pytest.raises(WorkbookError, match="finds no such GPU"):
+        start("01_subspace_noise", profile="smoke", device="cuda")
+
+
+def test_scale_and_overrides(page):
+    assert page.scale(**SCALE).pairs == 40
+    page.overrides = {"pairs": 7}
+    assert page.scale(**SCALE).pairs == 7
+    page.overrides = {"pears": 7}
+    with pytest.raises(WorkbookError, match="no override 'pears'"):
+        page.scale(**SCALE)
+    page.overrides = {}
+    with pytest.raises(WorkbookError, match="one value for each"):
+        page.scale(pairs={"smoke": 1})
+
+
+def test_seeding_repeats():
+    draws = []
+    for _ in range(2):
+        start("01_subspace_noise", profile="smoke", device="cpu", seed=3)
+        draws.append((torch.rand(2).tolist(), np.random.rand(2).tolist()))
+    assert draws[0] == draws[1]
+
+
+def test_ledger_of_a_page(page, tmp_path):
+    page.record("pin", "Table XV", "offline / PCA-200", "PGD", 20.0, (15.0, 25.0), n=400, setting="LFW")
+    page.claim("pin-3", "fewer eigenvectors, less attacked error", 0.1, (0.05, 0.2), "> 0")
+    page.finish()
+    stored = json.loads((tmp_path / "figures/smoke/01_subspace_noise/ledger.json").read_text())
+    record, claim = stored["records"][0], stored["claims"][0]
+    assert (record["paper"], record["unit"], record["verdict"]) == (22.93, "EER %", "agrees")
+    assert claim["verdict"] == "replicated"
+    assert {"seed", "device", "versions", "data", "scale"} <= set(stored["header"])
+    assert stored["profile"] == "smoke"
+
+
+def test_ledger_refuses_gaps(page):
+    with pytest.raises(WorkbookError, match="finite"):
+        page.record("pin", "Table XV", "offline / PCA-200", "PGD", float("nan"))
+    with pytest.raises(WorkbookError, match="give the reason"):
+        page.record("pin", "Table XV", "offline / PCA-200", "PGD", None)
+    with pytest.raises(WorkbookError, match="row of Table XV"):
+        page.record("pin", "Table XV", "offline / PCA-300", "PGD", 1.0)
+    with pytest.raises(WorkbookError, match="needs an effect"):
+        page.claim("pin-3", "text", None, None, "> 0")
+    page.claim("pin-3", "text", None, None, "> 0", note="no data")
+    with pytest.raises(WorkbookError, match="judged twice"):
+        page.claim("pin-3", "text", None, None, "> 0", note="no data")
+
+
+@pytest.mark.parametrize("changed", [{"overrides": {"pairs": 2}}, {"data": "embedded"}, {"seed": 1}])
+def test_changed_settings_never_touch_figures(changed):
+    page = start("01_subspace_noise", profile="laptop", device="cpu", **changed)
+    assert "custom" in page.folder.parts
+
+
+def test_figure_and_table_are_stored(page):
+    figure, axes = panels(1, 1)
+    axes[0, 0].plot([0, 1])
+    page.figure(figure, "line", "A line.")
+    page.table(pd.DataFrame({"a": [1.5]}), "numbers", "Numbers.")
+    assert (page.folder / "line.png").stat().st_size < MAX_BYTES
+    assert (page.folder / "numbers.csv").read_text() == "a\n1.5\n"
+    assert not plt.get_fignums()
+
+
+def test_heavy_pictures_are_made_light(tmp_path):
+    figure, axes = panels(1, 1, height=6)
+    axes[0, 0].imshow(np.random.default_rng(0).random((900, 900, 3)))
+    assert len(save_png(figure, tmp_path / "noise.png")) <= MAX_BYTES
+
+
+def test_unknown_injected_parameter(monkeypatch):
+    class Shell:
+        user_ns = {"In": ["", "# Parameters\nprofile = 'smoke'\npears = 3\n"]}
+
+    class IPython:
+        get_ipython = staticmethod(Shell)
+
+    monkeypatch.setitem(run_module.sys.modules, "IPython", IPython)
+    with pytest.raises(WorkbookError, match="no parameter 'pears'"):
+        run_module.refuse_unknown_parameters()

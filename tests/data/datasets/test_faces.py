@@ -1,0 +1,174 @@
+import numpy as np
+import pytest
+import torch
+
+from lib.data import load, without_people
+from lib.data.alignment import TEMPLATE
+from lib.data.datasets import faces
+from lib.errors import WorkbookError
+from tests.conftest import needs_data
+from tests.data.conftest import picture, write, write_zip
+from tests.data.test_pairs import LIST
+
+PEOPLE = {f"lfw/{who}/{who}_000{k}.jpg": picture(9, (112, 112), kind="JPEG") for who in ("Ada", "Bob") for k in (1, 2)}
+
+
+def check_protocol(images, pairs, per_kind, folds=10):
+    """Ten folds of as many genuine as impostor pairs, whose kind agrees with the labels, without repetition."""
+    assert torch.equal(images.labels[pairs.first] == images.labels[pairs.second], pairs.same)
+    for fold in range(folds):
+        here = pairs.same[pairs.fold == fold]
+        assert (here.sum(), (~here).sum()) == (per_kind, per_kind)
+    assert (pairs.first != pairs.second).all()
+
+
+def test_lfw_miniature_with_and_without_pairs(root):
+    write_zip(root / "lfw112.zip", PEOPLE)
+    alone = load("lfw")
+    assert (len(alone), alone.classes, alone.pairs) == (4, ["Ada", "Bob"], {})
+    assert alone.source == "data root: lfw112.zip"
+    write(root, {"lfw_pairs.txt": LIST})
+    images = load("lfw")
+    check_protocol(images, images.pairs["view2"], 1, folds=2)
+    assert images.fingerprint != alone.fingerprint
+    assert images.images().shape == (4, 3, 112, 112)
+    assert images.names[0] == "lfw/Ada/Ada_0001.jpg"
+
+
+def test_lfw_as_scikit_learn_downloads_it(root, tmp_path, monkeypatch):
+    """The library fetches, then the pictures are cropped so that the mean points meet the template."""
+    import sklearn.datasets
+
+    spots = np.zeros((250, 250, 3), np.uint8)
+    for x, y in faces.LFW_POINTS.round().astype(int):
+        spots[y - 2 : y + 2, x - 2 : x + 2] = 255
+    from tests.data.datasets.test_objects import png
+
+    home = tmp_path / "sklearn"
+    files = {f"lfw_home/lfw_funneled/{name[4:]}": png(spots) for name in PEOPLE}
+    asked = {}
+
+    def fetch(**settings):
+        asked.update(settings)
+        write(home, files | {"lfw_home/pairs.txt": LIST, "lfw_home/lfw_funneled/pairs_01_train.txt": "no image"})
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", fetch)
+    monkeypatch.setattr(sklearn.datasets, "get_data_home", lambda: str(home))
+    images = load("lfw")
+    assert (images.source, len(images), len(images.pairs["view2"])) == ("download: scikit-learn", 4, 4)
+    assert asked["funneled"]
+    assert asked["color"]
+    seen = images.images([0])[0, 0]
+    for x, y in TEMPLATE.round().astype(int):
+        assert seen[y - 2 : y + 3, x - 2 : x + 3].max() > 0.7
+
+
+def test_a_failed_download_is_one_sentence(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "none"))
+    import sklearn.datasets
+
+    def fail(**settings):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", fail)
+    with pytest.raises(WorkbookError, match=r"download by scikit-learn failed \(OSError\)"):
+        load("lfw")
+
+
+def test_cfp_miniature(root):
+    files = {f"cfp112/Data/Images/{p:03d}/{pose}/{k:02d}.jpg": picture(p, (112, 112), kind="JPEG")
+             for p in (1, 2) for pose in ("frontal", "profile") for k in (1, 2)}  # fmt: skip
+    frontal, profile = ([name for name in files if pose in name] for pose in ("frontal", "profile"))
+    for letter, names in (("F", frontal), ("P", profile)):
+        rows = "\n".join(f"{at} ../{name.removeprefix('cfp112/')}" for at, name in enumerate(names, 1))
+        files[f"cfp112/Protocol/Pair_list_{letter}.txt"] = rows
+    for fold in range(1, 11):
+        for kind, same, diff in (("FF", "1,2\n3,4", "1,3\n2,4"), ("FP", "1,2\n3,4", "1,3\n4,1")):
+            files[f"cfp112/Protocol/Split/{kind}/{fold:02d}/same.txt"] = same
+            files[f"cfp112/Protocol/Split/{kind}/{fold:02d}/diff.txt"] = diff
+    write_zip(root / "cfp112.zip", files)
+    images = load("cfp")
+    check_protocol(images, images.pairs["FF"], 2)
+    check_protocol(images, images.pairs["FP"], 2)
+    pose = images.attributes["pose"]
+    assert (pose[images.pairs["FP"].first] == 0).all()
+    assert (pose[images.pairs["FP"].second] == 1).all()
+    files["cfp112/Protocol/Split/FP/03/same.txt"] = "1,99"
+    write(root, {f"cfp112/{name}": content for name, content in files.items()})
+    (root / "cfp112.zip").unlink()
+    with pytest.raises(WorkbookError, match="a line '1,99' that names no pair"):
+        load("cfp")
+
+
+def test_celeba_sub_miniature(root):
+    names = {
+        f"celeba_sub112/{who}/{at:06d}.jpg": picture(at) for who, at in (("07", 1), ("07", 2), ("08", 3), ("08", 4))
+    }
+    index = "# comment\n000001.jpg 7 0 1\n000002.jpg 7 0 1\n000003.jpg 8 2 1\n000004.jpg 8 2 1\n"
+    lists = {"celeba_sub112/index.txt": index, "celeba_sub112/suspect.txt": "# why\n000002.jpg 7 0.1\n"}
+    write_zip(root / "celeba_sub112.zip", names | lists)
+    images = load("celeba_sub")
+    assert [name[-10:] for name in images.names] == ["000001.jpg", "000003.jpg", "000004.jpg"]
+    assert {part: index.tolist() for part, index in images.splits.items()} == {"train": [0], "test": [1, 2]}
+    assert len(load("celeba_sub", suspect=True)) == 4
+
+
+def test_olivetti_through_scikit_learn(root, monkeypatch):
+    import sklearn.datasets
+    from sklearn.utils import Bunch
+
+    shades = np.linspace(0, 1, 400, dtype=np.float32)[:, None, None] * np.ones((1, 64, 64), np.float32)
+    bunch = Bunch(images=shades, target=np.arange(400) // 10)
+    monkeypatch.setattr(sklearn.datasets, "fetch_olivetti_faces", lambda **settings: bunch)
+    images = load("olivetti")
+    assert (len(images), len(images.classes), images.source) == (400, 40, "download: scikit-learn")
+    assert (images.images() - torch.from_numpy(shades)[:, None]).abs().max() < 0.5 / 255 + 1e-6
+    write(root, {"olivetti_py3.pkz": b"x"})
+    assert load("olivetti").source == "data root: olivetti_py3.pkz"
+
+
+@needs_data("lfw112.zip", "lfw_pairs.txt")
+def test_real_lfw():
+    images = load("lfw", where="root")
+    assert (len(images), len(images.classes)) == (13233, 5749)
+    check_protocol(images, images.pairs["view2"], 300)
+    assert images.labels.bincount().ge(2).sum() == 1680
+    some = images.images([0, 13232])
+    assert some.shape == (2, 3, 112, 112)
+    assert 0.2 < some.mean() < 0.8
+    thin = images.pairs["view2"].thin(400)
+    kinds = [
+        images.pairs["view2"].same.nonzero().flatten()[::15],
+        (~images.pairs["view2"].same).nonzero().flatten()[::15],
+    ]
+    assert torch.equal(thin.first, images.pairs["view2"].take(torch.cat(kinds).sort().values).first)
+    rest = without_people(images, thin)
+    assert len(rest) > 4000
+    assert not set(images.labels[rest].tolist()) & set(images.labels[thin.first].tolist())
+
+
+@needs_data("cfp112.zip")
+def test_real_cfp():
+    images = load("cfp", where="root")
+    assert (len(images), len(images.classes)) == (7000, 500)
+    assert images.attributes["pose"].bincount().tolist() == [5000, 2000]
+    for kind in ("FF", "FP"):
+        check_protocol(images, images.pairs[kind], 350)
+    assert images.attributes["pose"][images.pairs["FP"].second].all()
+    assert not images.attributes["pose"][images.pairs["FF"].second].any()
+
+
+@needs_data("celeba_sub112.zip")
+def test_real_celeba_sub():
+    images = load("celeba_sub", where="root")
+    assert (len(images), len(images.classes)) == (6272 - 146, 299)
+    assert sum(len(index) for index in images.splits.values()) == len(images)
+    assert len(load("celeba_sub", where="root", suspect=True)) == 6272
+
+
+@needs_data("att_faces.zip")
+def test_real_att():
+    images = load("att", where="root")
+    assert images.labels.bincount().tolist() == [10] * 40
+    assert images.classes[1] == "s2"
+    assert images.images().shape == (400, 1, 112, 92)

@@ -1,0 +1,88 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lib.book.run import start
+from lib.errors import WorkbookError
+from lib.studies.ancra.adversarial_training import AdversarialTraining
+from lib.studies.ancra.study import BASELINES, FALLS, KNOBS, METHODS, Trainings, pictures_for, split_by_class
+from tests.conftest import needs_data
+
+
+@pytest.fixture(scope="module")
+def trainings():
+    run = start("13_ancra_training", profile="smoke")
+    scale = SimpleNamespace(**{name: cells["smoke"] for name, cells in KNOBS.items()})
+    scale.epochs, scale.train = 1, 64
+    return Trainings(run, scale, pictures_for(run, scale))
+
+
+def test_parts_share_no_image_and_hold_only_the_classes_asked_for():
+    labels = torch.arange(100) % 10
+    first, second = split_by_class(labels, torch.arange(20, 100), [0, 2, 4], [7, 10])
+    assert not set(first.tolist()) & set(second.tolist())
+    assert (len(first), len(second)) == (7, 10)
+    assert set(labels[torch.cat([first, second])].tolist()) <= {0, 2, 4}
+    assert min(first.min(), second.min()) >= 20
+
+
+def test_at_smoke_every_second_digit_is_numbered_anew(trainings):
+    pictures = trainings.pictures
+    assert pictures.classes == ["0", "2", "4", "6", "8"]
+    images, labels = pictures.part("test")
+    assert images.shape == (40, 3, 16, 16)
+    assert 0 <= images.min() <= images.max() <= 1
+    assert set(labels.tolist()) == set(range(5))
+
+
+def test_every_method_has_a_loss_with_the_settings_of_its_name(trainings):
+    for name in METHODS:
+        loss = trainings.loss(name)
+        assert isinstance(loss, AdversarialTraining)
+        assert (loss.zeta > 0) == name.endswith(("ANC", "ANCRA"))
+        assert name.startswith(loss.base)
+        assert loss.steps * loss.step == pytest.approx(0.07)
+    assert trainings.loss("TRADES-ANCRA", alpha=0.5).alpha == 0.5
+
+
+@pytest.mark.parametrize("name", ["natural", "TRADES-ANCRA", *BASELINES])
+def test_methods_and_rivals_train(trainings, name):
+    model = trainings.model(name)
+    assert model.gates == (2 if name == "TRADES-ANCRA" else 0)
+    assert trainings.trained(name)["history"]["loss"].isfinite().all()
+
+
+def test_the_paper_profile_takes_the_sources_schedule(trainings):
+    paper = SimpleNamespace(**{name: cells["paper"] for name, cells in KNOBS.items()})
+    recipe = Trainings(trainings.run, paper, trainings.pictures).recipe()
+    assert (recipe.schedule, recipe.falls) == ("falls", FALLS)
+    assert (recipe.rate, recipe.weight_decay, recipe.momentum) == (0.01, 2e-4, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        pytest.param("tiny_imagenet", 10, marks=needs_data("tiny_imagenet_20.zip")),
+        pytest.param("cifar10", 5, marks=needs_data("cifar10.zip")),
+    ],
+)
+def test_real_pictures_keep_to_their_own_training_and_test_parts(name, classes):
+    run = start("14_ancra_attacks", profile="laptop")
+    scale = SimpleNamespace(every=2, train=100, held=20, test=30)
+    pictures = pictures_for(run, scale, name)
+    assert len(pictures.classes) == classes
+    sizes = {part: tuple(pictures.part(part)[0].shape) for part in pictures.images}
+    assert sizes == {"train": (100, 3, 32, 32), "held": (20, 3, 32, 32), "test": (30, 3, 32, 32)}
+    rows = torch.cat([images.flatten(1) for images in pictures.images.values()])
+    assert len(rows.unique(dim=0)) == 150
+    assert torch.equal(pictures.images["test"], pictures_for(run, scale, name).images["test"])
+
+
+def test_bad_input(trainings):
+    with pytest.raises(WorkbookError, match="no method 'XYZ'"):
+        trainings.loss("XYZ")
+    with pytest.raises(WorkbookError, match="not 'dev'"):
+        trainings.pictures.part("dev")
+    with pytest.raises(WorkbookError, match="do not suffice"):
+        split_by_class(torch.zeros(5), torch.arange(5), [0], [5, 4])
