@@ -9,7 +9,7 @@ from lib.paths import ROOT
 
 ORDER = [
     ["errors"],
-    ["paths", "seeds"],
+    ["paths", "seeds", "interval"],
     ["progress", "cache"],
     ["papers"],
     ["book"],

@@ -6,16 +6,22 @@ Verdicts are computed from intervals, never typed.
 import dataclasses
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lib.errors import WorkbookError
+from lib.interval import Interval
+from lib.papers import RegisteredClaim
 from lib.paths import atomic
 
-REPLICATED, PARTLY, NOT_REPLICATED, NOT_TESTABLE = "replicated", "partly", "not replicated", "not testable here"
-NUMBER = r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
+NOT_TESTABLE, BY_CONSTRUCTION = "not testable here", "by construction"
+# per kind of claim: the word when all of the interval fulfils the expectation, when none of it does, when some does
+VERDICTS = {
+    "source": ("replicated", "not replicated", "undecided"),
+    "critique": ("supported", "refuted", "undecided"),
+    "check": ("passed", "failed", "undecided"),
+}
 Bounds = tuple[float, float]
 
 
@@ -38,14 +44,19 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim as a condition (`expected`) on a measured effect and its interval."""
+class JudgedClaim:
+    """A registered claim with what a page measured of it; the definition is stored as it was when it was judged."""
 
     id: str
-    text: str
+    kind: str
+    claim: str
+    measured: str
+    expected: str
+    margin: float
+    changed: str
     effect: float | None
     interval: Bounds | None
-    expected: str
+    n: int | None
     verdict: str
     note: str = ""
 
@@ -58,7 +69,7 @@ class Ledger:
     profile: str
     header: dict[str, Any] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
-    claims: list[Claim] = field(default_factory=list)
+    claims: list[JudgedClaim] = field(default_factory=list)
 
     def write(self, path: Path) -> None:
         """Store as JSON, atomically."""
@@ -71,47 +82,56 @@ def read_ledger(path: Path) -> Ledger:
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
         records = [Record(**row) for row in stored.pop("records")]
-        claims = [Claim(**row) for row in stored.pop("claims")]
+        claims = [JudgedClaim(**row) for row in stored.pop("claims")]
         return Ledger(**stored, records=records, claims=claims)
     except (ValueError, TypeError, KeyError) as error:
         raise WorkbookError(f"{path.parent.name}/{path.name} is not a ledger ({error}): run its page again.") from None
 
 
-def condition(expected: str) -> tuple[str, Bounds]:
-    """Parse '> 0', '<= 1', 'in [0, 1]' or 'meets [0, 1]' into its kind ('>', '<=', 'in', 'meets') and bounds."""
-    text = expected.strip()
-    if match := re.fullmatch(rf"([<>]=?)\s*{NUMBER}", text):
-        bound = float(match[2])
-        return match[1], ((bound, math.inf) if match[1][0] == ">" else (-math.inf, bound))
-    if match := re.fullmatch(rf"(in|meets)\s*\[\s*{NUMBER}\s*,\s*{NUMBER}\s*\]", text):
-        return match[1], (float(match[2]), float(match[3]))
-    raise WorkbookError(f"An expectation reads '> 0', '<= 1', 'in [0, 1]' or 'meets [0, 1]', not '{expected}'.")
+def judge(bounds: Bounds | None, claim: RegisteredClaim) -> str:
+    """The verdict on a claim: whether all, none or a part of the interval (low, high) fulfils its expectation.
 
-
-def judge(interval: Bounds | None, expected: str) -> str:
-    """The verdict on a claim.
-
-    replicated: the whole interval fulfils the expectation; not replicated: none of it does; partly: the interval
-    reaches to both sides, so the data do not decide. 'meets' asks only that the two intervals overlap.
+    '= value' asks that the whole interval lies within the margin (equivalence), so a wide interval never helps.
     """
-    kind, (low, high) = condition(expected)
-    if interval is None:
+    if bounds is None:
         return NOT_TESTABLE
-    below, above = interval[1] - low, high - interval[0]  # how far our interval reaches into the expected one
-    strict = kind in ("<", ">")
-    if min(below, above) < 0 or (strict and min(below, above) == 0):
-        return NOT_REPLICATED
-    ends = (interval[0] - low, high - interval[1])
-    inside = min(ends) > 0 if strict else min(ends) >= 0
-    return REPLICATED if inside or kind == "meets" else PARTLY
+    all_of_it, none_of_it, some_of_it = VERDICTS[claim.kind]
+    sign, bound = claim.condition
+    if sign == "=":
+        inside = max(abs(end - bound) for end in bounds) <= claim.margin
+        outside = bounds[0] > bound + claim.margin or bounds[1] < bound - claim.margin
+        return all_of_it if inside else none_of_it if outside else some_of_it
+    fulfilled = [_fulfils(end, sign, bound) for end in bounds]
+    return all_of_it if all(fulfilled) else some_of_it if any(fulfilled) else none_of_it
+
+
+def _fulfils(value: float, sign: str, bound: float) -> bool:
+    above = value > bound if sign in (">", "<=") else value >= bound
+    return above if sign[0] == ">" else not above
+
+
+def judged_claim(claim: RegisteredClaim, interval: Interval | None, note: str = "") -> JudgedClaim:
+    """What the ledger holds of a claim; without an interval it is not testable here, and the note says why."""
+    if interval is None and not note:
+        raise WorkbookError(f"Claim {claim.id} has no interval: give the reason in `note`.")
+    definition = (claim.id, claim.kind, claim.claim, claim.effect, claim.expected, claim.margin, claim.changed)
+    if interval is None:
+        return JudgedClaim(*definition, None, None, None, NOT_TESTABLE, note)
+    bounds = (interval.low, interval.high)
+    return JudgedClaim(*definition, interval.estimate, bounds, interval.n or None, judge(bounds, claim), note)
 
 
 def compare(paper: float | None, ours: float | None, interval: Bounds | None) -> str:
-    """How our number stands to the printed one: 'agrees' (inside our interval), 'higher' or 'lower' than printed."""
+    """How our number stands to the printed one: 'agrees' (inside our interval), 'higher' or 'lower' than printed.
+
+    A number without an interval was set, not measured (a size of an architecture): equal by construction, or not.
+    """
     if ours is None:
         return NOT_TESTABLE
     if paper is None:
         return "not printed"
+    if interval is None and ours == paper:
+        return BY_CONSTRUCTION
     low, high = interval or (ours, ours)
     return "agrees" if low <= paper <= high else ("higher" if low > paper else "lower")
 

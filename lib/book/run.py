@@ -25,9 +25,10 @@ from matplotlib.figure import Figure
 from lib import cache
 from lib.book import ledger, plots
 from lib.book.contents import PROFILES
-from lib.book.ledger import Claim, Ledger, Record
+from lib.book.ledger import VERDICTS, JudgedClaim, Ledger, Record
 from lib.errors import WorkbookError, choices
-from lib.papers import printed
+from lib.interval import SMALLEST, Interval
+from lib.papers import printed, registered_claim
 from lib.paths import FIGURES, RUNS, atomic
 
 PARAMETERS = ("profile", "device", "seed", "data", "overrides")
@@ -112,14 +113,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-def bounds(interval: Any) -> tuple[float, float] | None:
-    """(low, high) of an interval object, a pair, or None; finite."""
-    if interval is None:
-        return None
-    low, high = (interval.low, interval.high) if hasattr(interval, "low") else interval
-    return ledger.finite(low, "an interval's lower end"), ledger.finite(high, "an interval's upper end")
 
 
 def per_profile(smoke: object, laptop: object, gpu: object, paper: object) -> dict[str, object]:
@@ -210,32 +203,33 @@ class Run:
         self,
         source: str,
         item: str,
-        row: str,
-        column: str,
-        ours: float | None,
-        interval: Any = None,
-        n: int | None = None,
+        cell: tuple[str, str],
+        ours: Interval | float | None,
         setting: str = "",
         note: str = "",
     ) -> None:
-        """Put our number beside the printed one (looked up in `lib.papers`). ours=None: not testable here, say why."""
-        paper = printed(source, item, row, column)
-        ours, interval = ledger.finite(ours, f"{item} {row} {column}"), bounds(interval)
-        if ours is None and not note:
-            raise WorkbookError(f"{item} {row} {column} has no number of ours: give the reason in `note`.")
-        verdict = ledger.compare(paper.value, ours, interval)
-        entry = Record(source, item, row, column, paper.unit, paper.value, ours, interval, n, setting, verdict, note)
+        """Put our number beside the one printed in `cell` (row, column) of the source's `item` (see `lib.papers`).
+
+        ours: an interval; a plain number where nothing was drawn (a size, a count); None: not testable here, say why.
+        """
+        paper = printed(source, item, *cell)
+        interval = (ours.low, ours.high) if isinstance(ours, Interval) else None
+        n = ours.n or None if isinstance(ours, Interval) else None
+        value = ours.estimate if isinstance(ours, Interval) else ledger.finite(ours, f"{item} {' '.join(cell)}")
+        if value is None and not note:
+            raise WorkbookError(f"{item} {' '.join(cell)} has no number of ours: give the reason in `note`.")
+        verdict = ledger.compare(paper.value, value, interval)
+        entry = Record(source, item, *cell, paper.unit, paper.value, value, interval, n, setting, verdict, note)
         self.ledger.records.append(entry)
 
-    def claim(self, id: str, text: str, effect: float | None, interval: Any, expected: str, note: str = "") -> None:
-        """Judge a claim by its interval (`ledger.judge`). effect=None: not testable here, say why in `note`."""
-        effect, interval = ledger.finite(effect, f"the effect of claim {id}"), bounds(interval)
-        if (effect is None) != (interval is None) or (effect is None and not note):
-            raise WorkbookError(f"Claim {id} needs an effect with its interval, or neither and the reason in `note`.")
-        if any(claim.id == id for claim in self.ledger.claims):
+    def claim(self, id: str, interval: Interval | None, note: str = "") -> None:
+        """Judge a claim of `lib/papers/claims.toml` by its interval. None: not testable here, say why in `note`."""
+        claim = registered_claim(id)
+        if claim.page != self.page[:2]:
+            raise WorkbookError(f"Claim {id} is registered for page {claim.page}: judge it there, or register it here.")
+        if any(judged.id == id for judged in self.ledger.claims):
             raise WorkbookError(f"Claim {id} is judged twice on this page: give each claim its own id.")
-        entry = Claim(id, text, effect, interval, expected, ledger.judge(interval, expected), note)
-        self.ledger.claims.append(entry)
+        self.ledger.claims.append(ledger.judged_claim(claim, interval, note))
 
     def finish(self) -> None:
         """Show the claims with their verdicts and our numbers beside the printed ones, and write the ledger."""
@@ -249,8 +243,8 @@ class Run:
 
 
 def number(value: float | None) -> str:
-    """Three to four significant digits; a dash for nothing."""
-    return "–" if value is None else f"{value:.4g}"
+    """Four significant digits; a dash for nothing; rounding noise is 0."""
+    return "–" if value is None else f"{0.0 if abs(value) < SMALLEST else value:.4g}"
 
 
 def span(interval: tuple[float, float] | None) -> str:
@@ -258,10 +252,19 @@ def span(interval: tuple[float, float] | None) -> str:
     return "–" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
-def claims_frame(claims: list[Claim]) -> pd.DataFrame:
-    """Claims as a table for reading."""
-    rows = [[c.id, c.text, number(c.effect), span(c.interval), c.expected, c.verdict, c.note] for c in claims]
-    return pd.DataFrame(rows, columns=["claim", "in words", "effect", "95 % interval", "expected", "verdict", "note"])
+def claims_frame(claims: list[JudgedClaim]) -> pd.DataFrame:
+    """Claims as a table for reading, those of the source first."""
+    rows = [
+        [c.id, c.kind, c.claim, c.measured, number(c.effect), span(c.interval), wanted(c), c.verdict, c.note]
+        for c in sorted(claims, key=lambda claim: list(VERDICTS).index(claim.kind))
+    ]
+    names = ["claim", "kind", "in words", "measured", "effect", "95 % interval", "expected", "verdict", "note"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def wanted(claim: JudgedClaim) -> str:
+    """What is expected of a claim, in a table's cell."""
+    return f"{claim.expected} ± {claim.margin:g}" if claim.margin else claim.expected
 
 
 def records_frame(records: list[Record]) -> pd.DataFrame:

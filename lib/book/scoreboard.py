@@ -1,30 +1,41 @@
-"""The scoreboard: every ledger of the book in one table, as HTML and Markdown, and as a few lines for the terminal."""
+"""The scoreboard: every ledger of the book on one page a source, a short summary, and a line for the terminal.
+
+The headline counts the sources' own claims; our critiques and the checks of our own tools are counted apart.
+"""
 
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from lib.book.contents import PAGES
-from lib.book.ledger import Ledger, read_ledger
-from lib.book.run import claims_frame, records_frame
+from lib.book.ledger import NOT_TESTABLE, VERDICTS, JudgedClaim, Ledger, Record, read_ledger
+from lib.book.run import number, span, wanted
 from lib.paths import FIGURES, atomic
 
 REAL = "Each page at the best profile it was measured at (paper, then gpu, then laptop)."
 REHEARSAL = (
-    "The smoke profile: a rehearsal on embedded data. It shows that everything runs and is no evidence on the sources."
+    "The smoke profile: a rehearsal on embedded data. It shows that every page ran and is no evidence on the sources."
 )
-VERDICTS = (
-    "A verdict is computed from the 95 % interval: replicated when all of it fulfils the expectation, "
-    "not replicated when none of it does, partly when it reaches to both sides."
+MEANING = (
+    "A verdict is computed from the 95 % interval: the first word when all of it fulfils the expectation, the second "
+    "when none of it does, undecided when it reaches to both sides. "
+    "Claims of the sources: replicated, not replicated. Our critiques: supported, refuted. Checks: passed, failed."
 )
-NUMBERS = "'ours is' says whether the printed number lies in our interval (agrees) or ours is higher or lower."
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke is a rehearsal on embedded data and proves nothing
+TITLES = {"source": "claims of the sources", "critique": "critiques of ours", "check": "checks of our tools"}
+# a colour and a sign for each verdict, told apart without colour sight as well (Okabe and Ito)
+MARKS = {"good": ("#0072B2", "●"), "bad": ("#D55E00", "✕"), "open": ("#767676", "○")}
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}
-table{border-collapse:collapse;font-size:13px;margin:.5rem 0 1.5rem}th,td{border-bottom:1px solid #ddd;padding:3px 8px;
-text-align:left;vertical-align:top}th{background:#f5f5f5}h2{margin-top:2rem}"""
+table{border-collapse:collapse;font-size:13px;margin:.5rem 0 1.5rem;width:100%}
+th,td{border-bottom:1px solid #ddd;padding:3px 8px;text-align:left;vertical-align:top}th{background:#f5f5f5}
+nav a{margin-right:1rem}section{border-top:2px solid #222;margin-top:2rem}details{margin:.5rem 0}
+input{font:inherit;padding:.3rem;width:20rem}.verdict{white-space:nowrap;font-weight:600}"""
+FILTER = """<script>document.getElementById('filter').addEventListener('input',e=>{const w=e.target.value.toLowerCase();
+document.querySelectorAll('tbody tr').forEach(r=>r.hidden=!r.textContent.toLowerCase().includes(w));
+document.querySelectorAll('details').forEach(d=>d.open=w.length>0)})</script>"""
 
 
 def ledgers(profiles: Iterable[str]) -> dict[str, Ledger]:
@@ -38,88 +49,160 @@ def ledgers(profiles: Iterable[str]) -> dict[str, Ledger]:
     return found
 
 
-def status(found: dict[str, Ledger]) -> pd.DataFrame:
-    """One row a page: source, what it reproduces, and how its claims fared."""
-    rows = []
+def by_source(found: dict[str, Ledger]) -> dict[str, dict[str, Ledger]]:
+    """The ledgers of each source, in reading order."""
+    groups: dict[str, dict[str, Ledger]] = {}
     for page in PAGES:
-        book = found.get(page.name)
-        state = "not written yet" if not page.written else "written, not measured"
-        if book:
-            count = Counter(claim.verdict for claim in book.claims)
-            state = ", ".join(f"{n} {verdict}" for verdict, n in count.most_common()) or "run"
-        data = ", ".join(book.header["data"]) if book else "–"
-        device = book.header["device"] if book else "–"
-        rows.append([page.name, page.source, page.reproduces, state, book.profile if book else "–", device, data])
-    return pd.DataFrame(rows, columns=["page", "source", "reproduces", "claims", "profile", "device", "data"])
+        if page.name in found:
+            groups.setdefault(page.source, {})[page.name] = found[page.name]
+    return groups
 
 
-def claims(found: dict[str, Ledger]) -> pd.DataFrame:
-    """Every claim of the book."""
-    return stacked(found, lambda book: claims_frame(book.claims) if book.claims else None)
+def counts(claims: Iterable[JudgedClaim], kind: str) -> str:
+    """How claims of a kind fared, in words: '7 replicated, 2 undecided'."""
+    tally = Counter(claim.verdict for claim in claims if claim.kind == kind)
+    order = [*VERDICTS[kind], NOT_TESTABLE]
+    return ", ".join(f"{tally[verdict]} {verdict}" for verdict in order if tally[verdict]) or "none"
 
 
-def records(found: dict[str, Ledger]) -> pd.DataFrame:
-    """Every printed number with ours beside it."""
-    return stacked(found, lambda book: records_frame(book.records) if book.records else None)
+def headline(found: dict[str, Ledger]) -> str:
+    """The one line that counts: the sources' own claims."""
+    claims = all_claims(found.values())
+    total = sum(claim.kind == "source" for claim in claims)
+    return f"{total} claims of the sources: {counts(claims, 'source')}"
 
 
-def stacked(found: dict[str, Ledger], frame_of: Callable[[Ledger], pd.DataFrame | None]) -> pd.DataFrame:
-    """The pages' frames one under the other, with source, page, profile and device in front."""
-    sources = {page.name: page.source for page in PAGES}
-    frames = []
-    for name, book in found.items():
-        frame = frame_of(book)
-        if frame is not None:
-            frame.insert(0, "device", book.header["device"].split(" ")[0])
-            frame.insert(0, "profile", book.profile)
-            frame.insert(0, "page", name[:2])
-            frame.insert(0, "source", sources[name])
-            frames.append(frame)
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
-
-
-def markdown_table(frame: pd.DataFrame) -> str:
-    """A frame as a Markdown table."""
-    lines = [list(map(str, frame.columns)), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in line) + " |" for line in lines)
-
-
-def sections(found: dict[str, Ledger], profiles: Iterable[str]) -> list[tuple[str, str, pd.DataFrame]]:
-    """(title, explanation, table) of each part of the scoreboard."""
-    parts = [("Pages", REHEARSAL if "smoke" in profiles else REAL, status(found))]
-    table, numbers = claims(found), records(found)
-    if len(table):
-        parts += [(f"Claims: {name}", VERDICTS, group) for name, group in table.groupby("source", sort=False)]
-    if len(numbers):
-        groups = numbers.groupby(["source", "item"], sort=False)
-        parts += [(f"Paper against ours: {source}, {item}", NUMBERS, group) for (source, item), group in groups]
-    return parts
+def all_claims(books: Iterable[Ledger]) -> list[JudgedClaim]:
+    """The claims of several ledgers."""
+    return [claim for book in books for claim in book.claims]
 
 
 def build(profile: str | None = None) -> Path:
     """Write scoreboard.html and .md: of one profile, or (None) of the best evidence. Returns the HTML's path."""
-    profiles = [profile] if profile else EVIDENCE
+    found = ledgers([profile] if profile else EVIDENCE)
     folder = FIGURES / profile if profile else FIGURES
-    parts = sections(ledgers(profiles), profiles)
-    text = "# Scoreboard\n\n" + "\n\n".join(f"## {t}\n\n{note}\n\n{markdown_table(f)}" for t, note, f in parts) + "\n"
-    body = "".join(
-        f"<h2>{html.escape(title)}</h2><p>{html.escape(note)}</p>{frame.to_html(index=False, border=0)}"
-        for title, note, frame in parts
-    )
-    head = f"<!doctype html><meta charset='utf-8'><title>Scoreboard</title><style>{STYLE}</style><h1>Scoreboard</h1>"
-    for name, content in (("scoreboard.md", text), ("scoreboard.html", head + body)):
+    note = REHEARSAL if profile == "smoke" else REAL
+    for name, content in (("scoreboard.md", markdown(found, note)), ("scoreboard.html", web_page(found, note))):
         with atomic(folder / name) as scratch:
             scratch.write_text(content, encoding="utf-8")
     return folder / "scoreboard.html"
 
 
+def markdown(found: dict[str, Ledger], note: str) -> str:
+    """The short scoreboard: totals, a line for each page, and the sources' claims."""
+    lines = [
+        "# Scoreboard",
+        "",
+        f"**{headline(found)}.** {note}",
+        "",
+        "| page | source | claims of the source | ours |",
+    ]
+    lines.append("| --- | --- | --- | --- |")
+    for page in PAGES:
+        if page.name in found:
+            claims = found[page.name].claims
+            ours = "; ".join(f"{kind}s: {counts(claims, kind)}" for kind in ("critique", "check"))
+            cells = (page.name, page.source, counts(claims, "source"), ours)
+            lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| claim | in words | effect | expected | verdict |", "| --- | --- | --- | --- | --- |"]
+    for claim in all_claims(found.values()):
+        if claim.kind == "source":
+            effect = f"{number(claim.effect)} [{span(claim.interval)}]"
+            cells = (claim.id, claim.claim, effect, wanted(claim), claim.verdict)
+            lines.append("| " + " | ".join(cell.replace("|", "/") for cell in cells) + " |")
+    return "\n".join([*lines, "", f"{MEANING} Everything, with every printed number: scoreboard.html.", ""])
+
+
+def web_page(found: dict[str, Ledger], note: str) -> str:
+    """The whole scoreboard: one screen a source, its own claims first, every printed number folded below them."""
+    groups = by_source(found)
+    links = "".join(f"<a href='#{anchor(source)}'>{html.escape(source)}</a>" for source in groups)
+    sections = "".join(_section(source, books) for source, books in groups.items())
+    return (
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Scoreboard</title>"
+        f"<style>{STYLE}</style><h1>Scoreboard</h1><p><b>{html.escape(headline(found))}.</b> {note} {MEANING}</p>"
+        f"<nav>{links}</nav><p><label>Show lines with <input id='filter' type='search'></label></p>{sections}{FILTER}"
+        "</html>"
+    )
+
+
+def anchor(source: str) -> str:
+    """A source's place on the page."""
+    return source.lower().replace(" ", "-")
+
+
+def _section(source: str, books: dict[str, Ledger]) -> str:
+    claims = all_claims(books.values())
+    parts = [f"<section id='{anchor(source)}'><h2>{html.escape(source)}</h2>"]
+    for kind, title in TITLES.items():
+        rows = [_claim_row(page, claim) for page, book in books.items() for claim in book.claims if claim.kind == kind]
+        if rows:
+            table = _table(
+                ["page", "claim", "in words", "measured", "effect", "95 % interval", "expected", "verdict"], rows
+            )
+            opened = " open" if kind == "source" else ""
+            parts.append(f"<details{opened}><summary><b>{title}</b>: {counts(claims, kind)}</summary>{table}</details>")
+    for page, book in books.items():
+        if book.records:
+            head = ["item", "row", "column", "paper", "ours", "95 % interval", "n", "ours is", "setting or reason"]
+            tally = ", ".join(f"{n} {verdict}" for verdict, n in Counter(r.verdict for r in book.records).most_common())
+            table = _table(head, [_record_row(record) for record in book.records])
+            parts.append(f"<details><summary>{_link(page)} Printed numbers: {tally}</summary>{table}</details>")
+    return "".join([*parts, "</section>"])
+
+
+def _link(page: str) -> str:
+    return f"<a href='../notebooks/{page}.ipynb'>{page}</a> (<a href='laptop/{page}/'>figures</a>)"
+
+
+def _claim_row(page: str, claim: JudgedClaim) -> list[str]:
+    changed = f"<br><small>Changed: {html.escape(claim.changed)}.</small>" if claim.changed else ""
+    note = f"<br><small>{html.escape(claim.note)}</small>" if claim.note else ""
+    texts = [html.escape(text) for text in (claim.id, claim.claim, claim.measured)]
+    texts[1] += changed
+    texts[2] += note
+    numbers = [number(claim.effect), span(claim.interval), html.escape(wanted(claim))]
+    return [_link(page), *texts, *numbers, _marked(claim)]
+
+
+def _marked(claim: JudgedClaim) -> str:
+    good, bad, _ = VERDICTS[claim.kind]
+    colour, sign = MARKS[{good: "good", bad: "bad"}.get(claim.verdict, "open")]
+    return f"<span class='verdict' style='color:{colour}'>{sign} {claim.verdict}</span>"
+
+
+def _record_row(record: Record) -> list[str]:
+    where = [html.escape(text) for text in (record.item, record.row, record.column)]
+    numbers = [f"{number(record.paper)} {html.escape(record.unit)}", number(record.ours), span(record.interval)]
+    return [*where, *numbers, str(record.n or "–"), record.verdict, html.escape(record.setting or record.note)]
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{name}</th>" for name in head)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
 def summary(profile: str) -> str:
-    """The scoreboard in a few lines for the terminal."""
+    """The scoreboard in a few lines for the terminal; at smoke only what ran, and where real verdicts stand."""
     found = ledgers([profile])
-    lines = [f"Scoreboard, profile {profile}" + (" (a rehearsal on embedded data)" if profile == "smoke" else "")]
-    for name, book in found.items():
-        count = Counter(claim.verdict for claim in book.claims)
-        verdicts = ", ".join(f"{n} {verdict}" for verdict, n in count.most_common()) or "no claims"
-        numbers = f"; {len(book.records)} printed numbers beside ours" if book.records else ""
-        lines.append(f"  {name:<20} {verdicts}{numbers}")
-    return "\n".join(lines)
+    if profile == "smoke":
+        lines = [f"  {name:<28} ran" for name in found]
+        measured = f"Measured on real data, as committed: {headline(ledgers(EVIDENCE))}."
+        return "\n".join(["Smoke: a rehearsal on embedded data", *lines, measured, "Look at figures/scoreboard.html"])
+    lines = [f"  {name:<28} {counts(book.claims, 'source')}" for name, book in found.items()]
+    return "\n".join([f"Scoreboard, profile {profile}: {headline(found)}", *lines])
+
+
+def status(found: dict[str, Ledger]) -> pd.DataFrame:
+    """One row a page for a reader's map: source, what it reproduces, how the source's claims fared, profile, data."""
+    rows = []
+    for page in PAGES:
+        book = found.get(page.name)
+        state = (
+            counts(book.claims, "source") if book else "written, not measured" if page.written else "not written yet"
+        )
+        row = {"page": page.name, "source": page.source, "reproduces": page.reproduces, "claims of the source": state}
+        measured = (book.profile, book.header["device"], ", ".join(book.header["data"])) if book else ("–",) * 3
+        rows.append(row | dict(zip(("profile", "device", "data"), measured, strict=True)))
+    return pd.DataFrame(rows)

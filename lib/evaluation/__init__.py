@@ -1,7 +1,8 @@
 """How models are judged: verification, classification, confidence intervals, and the honesty checks of a defence."""
 
-from lib.evaluation.intervals import Interval, bootstrap, pair_bootstrap, pair_difference, std_interval, wilson
+from lib.evaluation.intervals import bootstrap, mean_interval, pair_bootstrap, pair_difference, std_interval, wilson
 from lib.evaluation.verification import auc, eer, error_at_threshold, roc, tar_at_far, ten_fold_accuracy, worst_scores
+from lib.interval import Interval
 
 __all__ = [
     "Interval",
@@ -9,6 +10,7 @@ __all__ = [
     "bootstrap",
     "eer",
     "error_at_threshold",
+    "mean_interval",
     "pair_bootstrap",
     "pair_difference",
     "roc",

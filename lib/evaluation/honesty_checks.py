@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from lib.errors import WorkbookError
-from lib.evaluation.intervals import Interval
+from lib.interval import Interval
 
 Error = float | Interval
 

@@ -3,38 +3,16 @@
 All take tensors and give an `Interval` of Python floats; the same seed gives the same interval on every machine's CPU.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from statistics import NormalDist
+from collections.abc import Callable, Sequence
 
 import torch
+from scipy import stats
 from torch import Tensor
 
 from lib.errors import WorkbookError
 from lib.evaluation.resampling import at_least_one, clusters_of, common_length, pair_weights, units
 from lib.evaluation.verification import checked, eer
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its confidence interval `low` to `high`; `n` counts the independent units behind it."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float = 0.95
-    n: int = 0
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.estimate:.4g} [{self.low:.4g}, {self.high:.4g}]"
-
-    def scaled(self, factor: float) -> "Interval":
-        """The same in another unit: `interval.scaled(100)` for per cent."""
-        ends = sorted((self.low * factor, self.high * factor))
-        return replace(self, estimate=self.estimate * factor, low=ends[0], high=ends[1])
+from lib.interval import Interval
 
 
 def bootstrap(
@@ -113,17 +91,22 @@ def pair_difference(
     return _percentile(estimate, torch.cat(differences), level, units(same, people))
 
 
+def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+    """Mean of a few independent draws (seeds, folds) with its interval by Student's t."""
+    drawn = torch.tensor(list(values), dtype=torch.float64)
+    if len(drawn) < 2:
+        raise WorkbookError(f"An interval of a mean needs two or more draws, not {len(drawn)}: raise the number.")
+    half = float(stats.t.ppf(0.5 + _level(level) / 2, len(drawn) - 1) * drawn.std() / len(drawn) ** 0.5)
+    mean = float(drawn.mean())
+    return Interval(mean, mean - half, mean + half, level, len(drawn), "Student's t")
+
+
 def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Wilson's interval of a proportion; honest also at 0 and at n successes, where a bootstrap has no width."""
     if not 0 <= successes <= n or n < 1:
         raise WorkbookError(f"wilson expects 0 to n successes of n >= 1 trials, not {successes} of {n}; give counts.")
-    z = NormalDist().inv_cdf(0.5 + _level(level) / 2)
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    low = 0.0 if successes == 0 else centre - half
-    high = 1.0 if successes == n else centre + half
-    return Interval(share, low, high, level, n)
+    ends = stats.binomtest(int(successes), int(n)).proportion_ci(_level(level), method="wilson")
+    return Interval(successes / n, float(ends.low), float(ends.high), level, n, "Wilson")
 
 
 def _percentile(estimate: float, values: Tensor, level: float, n: int) -> Interval:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lib.evaluation.intervals import Interval, pair_bootstrap, pair_difference
+from lib.evaluation.intervals import pair_bootstrap, pair_difference
 from lib.evaluation.verification import best_threshold, eer, worst_scores
+from lib.interval import Interval
 from lib.models import Recogniser, similarity
 from lib.seeds import seeded
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import WorkbookError
-from lib.evaluation.intervals import Interval
+from lib.interval import Interval
 
 
 def over_seeds(values: Tensor, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:

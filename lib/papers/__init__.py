@@ -13,10 +13,21 @@ from pathlib import Path
 import pandas as pd
 
 from lib.errors import WorkbookError, choices
+from lib.papers.claims import RegisteredClaim, registered_claim, registered_claims
+
+__all__ = [
+    "Printed",
+    "RegisteredClaim",
+    "all_printed",
+    "printed",
+    "registered_claim",
+    "registered_claims",
+    "sources",
+    "table",
+]
 
 FOLDER = Path(__file__).resolve().parent
 COLUMNS = ["item", "row", "column", "unit", "value", "interval", "setting", "note"]
-EXPECTED = ("positive", "negative", "zero")
 
 
 @dataclass(frozen=True)
@@ -31,10 +42,7 @@ class Printed:
 
 
 def sources() -> dict[str, dict]:
-    """Per source: title, short, authors, year, venue, url, notebooks, items (item, page, shows) and claims.
-
-    A claim has an id ("pin-1"), a text, the measured effect, its expected direction (one of `EXPECTED`) and its page.
-    """
+    """Per source: title, short, authors, year, venue, url, notebooks, items (item, page, shows)."""
     return tomllib.loads((FOLDER / "sources.toml").read_text(encoding="utf-8"))
 
 

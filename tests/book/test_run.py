@@ -10,6 +10,7 @@ from lib.book import run as run_module
 from lib.book.plots import MAX_BYTES, panels, save_png
 from lib.book.run import start
 from lib.errors import WorkbookError
+from lib.interval import Interval
 
 SCALE = {"pairs": {"smoke": 40, "laptop": 400, "gpu": 6000, "paper": 6000}}
 
@@ -63,8 +64,8 @@ def test_seeding_repeats():
 
 
 def test_ledger_of_a_page(page, tmp_path):
-    page.record("pin", "Table XV", "offline / PCA-200", "PGD", 20.0, (15.0, 25.0), n=400, setting="LFW")
-    page.claim("pin-3", "fewer eigenvectors, less attacked error", 0.1, (0.05, 0.2), "> 0")
+    page.record("pin", "Table XV", ("offline / PCA-200", "PGD"), Interval(20.0, 15.0, 25.0, n=400), "LFW")
+    page.claim("pin-1", Interval(0.5, 0.4, 0.6))
     page.finish()
     stored = json.loads((tmp_path / "figures/smoke/01_subspace_noise/ledger.json").read_text())
     record, claim = stored["records"][0], stored["claims"][0]
@@ -75,17 +76,22 @@ def test_ledger_of_a_page(page, tmp_path):
 
 
 def test_ledger_refuses_gaps(page):
+    cell = ("offline / PCA-200", "PGD")
     with pytest.raises(WorkbookError, match="finite"):
-        page.record("pin", "Table XV", "offline / PCA-200", "PGD", float("nan"))
+        page.record("pin", "Table XV", cell, float("nan"))
     with pytest.raises(WorkbookError, match="give the reason"):
-        page.record("pin", "Table XV", "offline / PCA-200", "PGD", None)
+        page.record("pin", "Table XV", cell, None)
     with pytest.raises(WorkbookError, match="row of Table XV"):
-        page.record("pin", "Table XV", "offline / PCA-300", "PGD", 1.0)
-    with pytest.raises(WorkbookError, match="needs an effect"):
-        page.claim("pin-3", "text", None, None, "> 0")
-    page.claim("pin-3", "text", None, None, "> 0", note="no data")
+        page.record("pin", "Table XV", ("offline / PCA-300", "PGD"), 1.0)
+    with pytest.raises(WorkbookError, match="give the reason"):
+        page.claim("pin-1", None)
+    with pytest.raises(WorkbookError, match="not registered"):
+        page.claim("pin-1z", None, "no data")
+    with pytest.raises(WorkbookError, match="registered for page 02"):
+        page.claim("pin-3", None, "no data")
+    page.claim("pin-1", None, "no data")
     with pytest.raises(WorkbookError, match="judged twice"):
-        page.claim("pin-3", "text", None, None, "> 0", note="no data")
+        page.claim("pin-1", None, "no data")
 
 
 @pytest.mark.parametrize("changed", [{"overrides": {"pairs": 2}}, {"data": "embedded"}, {"seed": 1}])

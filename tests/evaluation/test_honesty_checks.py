@@ -17,7 +17,7 @@ from lib.evaluation.honesty_checks import (
     reaches_everything_at_large_bound,
     white_box_at_least_black_box,
 )
-from lib.evaluation.intervals import Interval
+from lib.interval import Interval
 from lib.papers import printed, table
 
 

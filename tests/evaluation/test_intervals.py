@@ -7,9 +7,10 @@ import torch
 from scipy.stats import binomtest
 
 from lib.errors import WorkbookError
-from lib.evaluation.intervals import Interval, bootstrap, pair_bootstrap, pair_difference, std_interval, wilson
+from lib.evaluation.intervals import bootstrap, mean_interval, pair_bootstrap, pair_difference, std_interval, wilson
 from lib.evaluation.resampling import pair_weights
 from lib.evaluation.verification import auc, eer, error_at_threshold, tar_at_far
+from lib.interval import Interval
 
 # d' = 2: the EER of two unit normals two apart is the normal's tail beyond 1.
 TRUE_EER = 0.15866
@@ -186,3 +187,15 @@ def test_bad_input_is_told_in_a_sentence():
         pair_bootstrap(scores[:5], same[:5])
     with pytest.raises(WorkbookError, match="counts"):
         wilson(5, 4)
+
+
+def test_mean_interval_is_students():
+    interval = mean_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    half = 2.7764 * 2.5**0.5 / 5**0.5  # the 97.5 % quantile at four degrees of freedom; variance 2.5
+    assert (interval.estimate, interval.n) == (3.0, 5)
+    assert interval.high - 3 == pytest.approx(half, abs=1e-4)
+    assert mean_interval([0.0] * 5 + [1.0] * 5).high - 0.5 == pytest.approx(
+        2.2622 * (10 / 36) ** 0.5 / 10**0.5, abs=1e-4
+    )
+    with pytest.raises(WorkbookError, match="two or more draws"):
+        mean_interval([1.0])

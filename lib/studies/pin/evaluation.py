@@ -149,11 +149,3 @@ def sum_of_errors(model: Recogniser, held_out: Held, attacked: Tensor, draws: in
     x, y, same = held_out
     found = scores_of_all(model, {"clean": x, "attacked": attacked}, y, draws)
     return sum(float(eer(part.flatten(), same.repeat(draws))) for part in found.values())
-
-
-def mean_over_draws(rates: Sequence[float]) -> tuple[float, tuple[float, float]]:
-    """Mean of a few independent draws and its 95 % interval by Student's t, as PIN's Table V gives it."""
-    values = torch.tensor(rates, dtype=torch.float64)
-    quantile = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}.get(len(values), 1.96)
-    half = quantile * float(values.std()) / len(values) ** 0.5
-    return float(values.mean()), (float(values.mean()) - half, float(values.mean()) + half)

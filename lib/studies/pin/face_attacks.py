@@ -10,8 +10,9 @@ import torch
 from torch import LongTensor, Tensor
 
 from lib.attacks import DFANET, Linf, evolutionary, in_batches, pair_decision, paste, train_sticker, verification
-from lib.evaluation.intervals import Interval, bootstrap
+from lib.evaluation.intervals import bootstrap
 from lib.evaluation.randomised_defences import scores_over_draws
+from lib.interval import Interval
 from lib.models import Recogniser, embed_all
 from lib.progress import progress
 from lib.seeds import seeded

@@ -85,9 +85,10 @@ def share_of_the_way(own: Tensor, worst: Tensor, best: Tensor) -> Tensor:
 def estimator_study(
     found: Choices, logits: Tensor, penalty: float, norm: str, baselines: Sequence[str], draws: int, repeats: int
 ) -> dict[str, dict[str, float]]:
-    """REINFORCE's estimates at fixed `logits` (n, N), repeated: {baseline: {"variance", "slope", "error"}}.
+    """REINFORCE's estimates at fixed `logits` (n, N), repeated, as {baseline: results}.
 
-    variance: of the gradient of one logit, averaged over logits and faces. slope: of the regression of the mean
+    "variance": of the gradient of one logit, averaged over logits and faces; "by_face" (n,): over logits alone.
+    "slope": of the regression of the mean
     estimate on the exact gradient, with its standard error "error" (over repeats); NaN for norms without a closed form.
     """
     exact = exact_gradient(found.weights, logits, penalty) if norm == "squared" else None
@@ -104,10 +105,11 @@ def estimator_study(
             total, square = total + estimate, square + estimate.square()
             if exact is not None:
                 slopes.append((estimate * exact).sum() / exact.double().square().sum())
-        variance = (square / repeats - (total / repeats).square()).mean() * repeats / (repeats - 1)
+        by_face = (square / repeats - (total / repeats).square()).mean(1) * repeats / (repeats - 1)
         slope = torch.stack(slopes) if slopes else torch.full((2,), torch.nan)
         results[baseline] = {
-            "variance": variance.item(),
+            "variance": by_face.mean().item(),
+            "by_face": by_face.cpu(),
             "slope": slope.mean().item(),
             "error": (slope.std() / len(slope) ** 0.5).item(),
         }

@@ -13,7 +13,6 @@ from lib.studies.pin.attacks import attack_pairs
 from lib.studies.pin.evaluation import (
     Contest,
     joined,
-    mean_over_draws,
     online_scores,
     over_galleries,
     scores_of_all,
@@ -131,9 +130,3 @@ def test_sum_of_errors_is_zero_for_a_perfect_system(systems):
     y = torch.cat([x[:2], 1 - x[2:]])
     same = torch.tensor([True, True, False, False])
     assert sum_of_errors(systems["none"], (x, y, same), x) == 0
-
-
-def test_mean_over_draws_is_students():
-    mean, (low, high) = mean_over_draws([1.0, 2.0, 3.0, 4.0, 5.0])
-    half = 2.776 * (2.5 / 5) ** 0.5
-    assert (mean, low, high) == pytest.approx((3, 3 - half, 3 + half))
