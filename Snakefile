@@ -7,6 +7,7 @@ Every profile writes below runs/<profile>/, so a stop costs the page at hand and
 import sys
 
 from lib.book.contents import PAGES, PROFILES
+from lib.dependencies import page_inputs
 
 PROFILE = str(config.get("profile", "smoke"))
 ASKED = [name.zfill(2) for name in str(config.get("pages") or "").split()]  # YAML reads 01 as the number 1
@@ -22,7 +23,6 @@ if UNKNOWN:
     raise WorkflowError(f"There is no page '{UNKNOWN[0]}' yet: the pages are {', '.join(p.number for p in WRITTEN)}.")
 # the first and the last page show how the others fared, so they run after them
 SUMMARIES = ("00_start_here", "20_scoreboard")
-CODE = sorted(str(path) for path in Path("lib").rglob("*") if path.suffix in {".py", ".csv", ".toml"})
 
 
 wildcard_constraints:
@@ -42,7 +42,7 @@ rule scoreboard:
 rule page:
     input:
         notebook="notebooks/{page}.ipynb",
-        code=CODE,
+        code=lambda wildcards: page_inputs(Path("notebooks") / f"{wildcards.page}.ipynb"),
         needs=lambda wildcards: [
             f"runs/{wildcards.profile}/{name}.ipynb"
             for name in CHOSEN

@@ -5,13 +5,10 @@ makes a second run wait for the first instead of working twice. Results are plai
 lists, tuples and dicts of these) and are read without executing code.
 """
 
-import ast
 import dataclasses
 import functools
 import hashlib
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +18,9 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from lib.dependencies import code_of, is_ours
 from lib.errors import WorkbookError
-from lib.paths import ROOT, RUNS, atomic
-
-# Modules that show, store or find things: a change there cannot change a measured number.
-NO_NUMBERS = {f"lib.{name}" for name in ("errors", "paths", "papers", "cache", "book", "progress")}
+from lib.paths import RUNS, atomic
 
 
 def digest(*values: Any) -> str:
@@ -66,13 +61,14 @@ def object_parts(value: Any) -> list[bytes]:
         return [f"data:{value.fingerprint}".encode()]
     if isinstance(value, nn.Module):
         state = dict(value.named_parameters()) | dict(value.named_buffers())
-        return [f"module:{type(value).__qualname__}:{value!r}".encode(), *parts([state, plain_settings(value)])]
+        code = sorted({code_of(kind) for kind in map(type, value.modules()) if is_ours(kind)})
+        return [f"module:{type(value).__qualname__}:{value!r}".encode(), *parts([state, plain_settings(value), code])]
     if isinstance(value, functools.partial):
         return [b"partial", *parts([value.func, list(value.args), value.keywords])]
     if inspect.isfunction(value) and value.__closure__ is None and "<lambda>" not in value.__qualname__:
         return [f"function:{value.__module__}.{value.__qualname__}:{code_of(value)}".encode()]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        code = [code_of(type(value).__call__).encode()] if callable(value) else []  # a loss, a measure: it computes
+        code = [code_of(type(value)).encode()] if callable(value) else []  # a loss, a measure: it computes
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         return [type(value).__qualname__.encode(), *code, *parts(fields)]
     raise WorkbookError(
@@ -91,52 +87,11 @@ def plain_settings(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def code_of(function: Callable) -> str:
-    """A hash of the function's module and of every module of `lib` that it imports, directly or not."""
-    if not function.__module__.startswith("lib."):
-        return hashlib.sha1(inspect.getsource(function).encode()).hexdigest()
-    seen: dict[str, str] = {}
-    todo = [function.__module__]
-    while todo:
-        name = todo.pop()
-        if name not in seen and name not in NO_NUMBERS:
-            seen[name], imported = read_module(name)
-            todo += imported
-    return hashlib.sha1(repr(sorted(seen.items())).encode()).hexdigest()
-
-
-@functools.cache
-def read_module(name: str) -> tuple[str, list[str]]:
-    """(hash of a module's code without comments and docstrings, modules of `lib` that it imports)."""
-    module = sys.modules.get(name) or importlib.import_module(name)
-    tree = ast.parse(Path(inspect.getfile(module)).read_text(encoding="utf-8"))
-    imported = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lib"):
-            imported += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            imported += [alias.name for alias in node.names if alias.name.startswith("lib.")]
-        if (
-            ast.get_docstring(node, clean=False)
-            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
-            else None
-        ):
-            node.body = node.body[1:] or [ast.Pass()]
-    known = [found for found in imported if is_module(found)]
-    return hashlib.sha1(ast.dump(tree).encode()).hexdigest(), known
-
-
-def is_module(name: str) -> bool:
-    """Whether a dotted name under `lib` is a module (and not a function of one)."""
-    stem = ROOT.joinpath(*name.split("."))
-    return stem.with_suffix(".py").exists() or (stem / "__init__.py").exists()
-
-
 def kept(function: Callable, *args: Any, folder: Path | None = None, where: str = "cpu", **settings: Any) -> Any:
     """`function(*args, **settings)`, computed once and read from `folder` (default runs/cache) ever after.
 
-    The key holds the arguments, the code of the function and of what it imports from `lib`, torch's version and
-    `where`, the kind of device: the same seed gives other numbers on a GPU.
+    The key holds the arguments, the definitions that the function, the classes of its models and its losses reach in
+    `lib` (`lib.dependencies`), torch's version and `where`, the kind of device: a seed gives other numbers on a GPU.
     """
     bound = inspect.signature(function).bind(*args, **settings)
     key = digest(function, dict(bound.arguments), torch.__version__, where)

@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from lib import cache
-from lib.cache import code_of, digest, kept
+from lib.cache import digest, kept
 from lib.errors import WorkbookError
-from lib.studies.pin import attacks as protocols
 
 CALLS = []
 
@@ -156,26 +155,3 @@ def test_lambdas_and_strangers_cannot_be_keys():
     for value in (lambda x: x, object()):
         with pytest.raises(WorkbookError, match="cannot be keyed"):
             digest(value)
-
-
-def test_code_key_follows_imports_but_not_comments(tmp_path, monkeypatch):
-    names = set()
-    original = cache.read_module
-
-    def spy(name):
-        names.add(name)
-        return original(name)
-
-    monkeypatch.setattr(cache, "read_module", spy)
-    code_of(protocols.attack_pairs)
-    assert {"lib.studies.pin.attacks", "lib.attacks.loop", "lib.models.base"} <= names
-    assert not names & cache.NO_NUMBERS
-    package = tmp_path / "lib"
-    package.mkdir()
-    module = package / "fake.py"
-    hashes = []
-    for text in ('"""One."""\nA = 1\n', '"""Two."""\nA = 1  # why\n', '"""Two."""\nA = 2\n'):
-        module.write_text(text)
-        monkeypatch.setattr(cache.inspect, "getfile", lambda _: str(module))
-        hashes.append(original.__wrapped__("lib.cache")[0])
-    assert hashes[0] == hashes[1] != hashes[2]

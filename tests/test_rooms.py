@@ -10,7 +10,8 @@ from lib.paths import ROOT
 ORDER = [
     ["errors"],
     ["paths", "seeds", "interval"],
-    ["progress", "cache"],
+    ["progress", "dependencies"],
+    ["cache"],
     ["papers"],
     ["book"],
     ["data"],

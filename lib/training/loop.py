@@ -21,7 +21,8 @@ from typing import Any, Protocol
 import torch
 from torch import LongTensor, Tensor, nn
 
-from lib.cache import code_of, digest
+from lib.cache import digest
+from lib.dependencies import code_of
 from lib.errors import WorkbookError, choices
 from lib.paths import RUNS, atomic
 from lib.progress import progress
@@ -139,7 +140,7 @@ def fit(
     if count < 1:
         raise WorkbookError("There is nothing to train on: give at least one example.")
     learns = [weight.requires_grad for weight in model.parameters()]
-    name = digest(model, learns, loss, count, recipe, held_out, code_of(fit), code_of(type(loss).__call__))
+    name = digest(model, learns, loss, count, recipe, held_out, code_of(fit), code_of(type(loss)))
     path = (folder or RUNS / "checkpoints") / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     run, saved = _Descent(model, loss, count, recipe, held_out), time.monotonic()
