@@ -22,7 +22,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 .PHONY: book test lab lint bench cuda-kernel publish clean
 
 book: $(STAMP)
-	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --nolock --rerun-incomplete --quiet host progress reason rules \
+	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --nolock --rerun-incomplete --quiet all \
 		--config profile=$(PROFILE) device=$(DEVICE) seed=$(SEED) pages="$(PAGES)"
 	@cat runs/$(PROFILE)/scoreboard.txt
 

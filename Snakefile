@@ -23,11 +23,19 @@ if UNKNOWN:
     raise WorkflowError(f"There is no page '{UNKNOWN[0]}' yet: the pages are {', '.join(p.number for p in WRITTEN)}.")
 # the first and the last page show how the others fared, so they run after them
 SUMMARIES = ("00_start_here", "20_scoreboard")
+# small pages run side by side with one thread each; one that fills a GPU or every core runs alone
+ALONE = PROFILE in ("gpu", "paper")
+FACES = [page.name for page in PAGES if page.source in ("the book", "PIN")]  # they measure the same recogniser
 
 
 wildcard_constraints:
     profile="[a-z]+",
     page=r"\d\d_\w+",
+
+
+onstart:
+    Path(f"runs/{PROFILE}").mkdir(parents=True, exist_ok=True)
+    Path(f"runs/{PROFILE}/.started").touch()
 
 
 rule scoreboard:
@@ -36,7 +44,17 @@ rule scoreboard:
     output:
         f"runs/{PROFILE}/scoreboard.txt",
     shell:
-        "{sys.executable} -m lib.book.commands scoreboard --profile {PROFILE} > {output}"
+        "{sys.executable} -m lib.book scoreboard --profile {PROFILE} > {output}"
+
+
+rule recogniser:
+    output:
+        touch("runs/{profile}/recogniser.trained"),
+    params:
+        device=DEVICE,
+    threads: 1
+    shell:
+        "{sys.executable} -m lib.book warm --device {params.device}"
 
 
 rule page:
@@ -48,12 +66,19 @@ rule page:
             for name in CHOSEN
             if wildcards.page in SUMMARIES and name not in SUMMARIES
         ],
+        recogniser=lambda wildcards: (
+            [f"runs/{wildcards.profile}/recogniser.trained"]
+            if wildcards.profile == "smoke" and wildcards.page in FACES
+            else []
+        ),
     output:
         "runs/{profile}/{page}.ipynb",
     params:
         device=DEVICE,
         seed=SEED,
-    threads: workflow.cores or 1
+        pages=" ".join(CHOSEN),
+        threads=0 if ALONE else 1,
+    threads: (workflow.cores or 1) if ALONE else 1
     shell:
-        "{sys.executable} -m lib.book.commands run {wildcards.page} --profile {wildcards.profile}"
-        " --device {params.device} --seed {params.seed} --out {output}"
+        "{sys.executable} -m lib.book run {wildcards.page} --profile {wildcards.profile} --device {params.device}"
+        " --seed {params.seed} --out {output} --threads {params.threads} --among {params.pages}"

@@ -8,6 +8,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -119,6 +120,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--data", default="auto")
     run.add_argument("--out", type=Path)
+    run.add_argument("--threads", type=int, default=0, help="of the page's process; 0 for as many as the machine has")
+    run.add_argument("--among", nargs="*", default=[], help="the pages of this run of the book, to count by")
+    warm = commands.add_parser("warm", help="train what several rehearsals share")
+    warm.add_argument("--device", default="auto")
     publishing = commands.add_parser("publish", help="commit-ready copies of executed pages")
     publishing.add_argument("pages", nargs="+")
     publishing.add_argument("--profile", default="laptop")
@@ -128,13 +133,30 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def ended(out: Path, among: list[str], seconds: float) -> str:
+    """The line of a page that ended: how many of the pages of this run of the book have, its name, its seconds."""
+    if not among:
+        return f"{out.stem}   {seconds:.0f} s"
+    started = (out.parent / ".started").stat().st_mtime if (out.parent / ".started").exists() else 0.0
+    others = [out.parent / f"{name}.ipynb" for name in among if name != out.stem]
+    done = 1 + sum(path.exists() and path.stat().st_mtime >= started for path in others)
+    return f"[{done:>2}/{len(among)}] {out.stem:<28} {seconds:>4.0f} s"
+
+
 def execute(asked: argparse.Namespace) -> None:
     """Do what the command line asks."""
     if asked.command == "run":
         out = (asked.out or RUNS / asked.profile / page_path(asked.page).name).resolve()
         settings = {"profile": asked.profile, "device": asked.device, "seed": asked.seed, "data": asked.data}
+        if asked.threads:
+            os.environ["OMP_NUM_THREADS"] = str(asked.threads)
+        start = time.monotonic()
         run_page(asked.page, out, **settings)
-        print(f"{out.stem}: done")
+        print(ended(out, asked.among, time.monotonic() - start), flush=True)
+    elif asked.command == "warm":
+        from lib.studies.recognisers import warm  # only here: it loads torch
+
+        warm(choose_device(asked.device))
     elif asked.command == "publish":
         for page in asked.pages:
             print(f"published {publish(page, asked.profile).name}")

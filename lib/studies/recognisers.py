@@ -1,7 +1,9 @@
 """Which recogniser a page measures: a real one on real faces, one trained here on the procedural faces."""
 
+import torch
 from torch import Tensor
 
+from lib import cache
 from lib.book.run import Run
 from lib.data.sets import ImageSet
 from lib.models import Recogniser, load_recogniser, quick
@@ -30,3 +32,8 @@ def recogniser_for(run: Run, faces: ImageSet, *, second: bool = False) -> Recogn
         model = load_recogniser(NAMES[second], run.device)
     run.uses("models", model.name)
     return model
+
+
+def warm(device: torch.device) -> None:
+    """Train and keep the small recogniser once, before pages that would all wait for it run side by side."""
+    cache.kept(small_weights, 0, where=device.type)
