@@ -1,0 +1,34 @@
+"""What every study's `study.py` is built on: one run, one table of sizes, trainings done once and kept."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from types import SimpleNamespace
+
+from lib.book.run import Run
+from lib.training.loop import Recipe, Trained
+
+RECIPE_FIELDS = {field.name for field in fields(Recipe)}
+
+
+class Study:
+    """A run at a scale. Subclasses add their data, their networks, and the trainings that their pages ask for.
+
+    scale: the namespace of `run.scale`, with the rows that the study's `SIZES` declares.
+    """
+
+    def __init__(self, run: Run, scale: SimpleNamespace):
+        self.run, self.scale = run, scale
+
+    @property
+    def device(self) -> str:
+        """Where the study trains and measures, as a word that keys a kept result."""
+        return str(self.run.device)
+
+    def recipe(self, steps: int, batch: int, rate: float, looks: int = 10, **settings: object) -> Recipe:
+        """A recipe in the run's precision whose progress is looked at `looks` times."""
+        settings = {"amp": self.run.device.type == "cuda", "check_every": max(1, steps // looks)} | settings
+        return Recipe(steps, batch, rate, **settings)
+
+    def trained(self, train: Callable[..., Trained], *arguments: object) -> Trained:
+        """The kept result of `train(*arguments)`."""
+        return self.run.kept(train, *arguments)
