@@ -120,6 +120,24 @@ def per_profile(smoke: object, laptop: object, gpu: object, paper: object) -> di
     return dict(zip(PROFILES, (smoke, laptop, gpu, paper), strict=True))
 
 
+def check_kind(name: str, given: object, usual: object) -> None:
+    """Raise for an override that is no value of the kind that a knob usually has: a whole number for a whole number.
+
+    A whole number may stand for a fraction; of a list, every entry is looked at.
+    """
+    if isinstance(usual, list | tuple):
+        if not isinstance(given, list | tuple):
+            raise WorkbookError(f"The override '{name}' is a list such as {usual!r}, not {given!r}: change it.")
+        for entry in given:
+            check_kind(name, entry, usual[0])
+        return
+    kinds = (int, float) if isinstance(usual, float) else (type(usual),)
+    if type(given) not in kinds:
+        words = {int: "a whole number", float: "a number", str: "a word", bool: "True or False"}
+        kind = words.get(type(usual), f"a {type(usual).__name__}")
+        raise WorkbookError(f"The override '{name}' is {kind} such as {usual!r}, not {given!r}: change it.")
+
+
 @dataclasses.dataclass
 class Run:
     """One run of one page. Made by `start`."""
@@ -172,6 +190,8 @@ class Run:
         for name, row in knobs.items():
             if set(row) != set(PROFILES):
                 raise WorkbookError(f"The scale of '{name}' needs one value for each of {choices(PROFILES)}.")
+        for name, value in self.overrides.items():
+            check_kind(name, value, knobs[name][self.profile])
         chosen = {name: self.overrides.get(name, row[self.profile]) for name, row in knobs.items()}
         self.ledger.header["scale"] |= {name: str(value) for name, value in chosen.items()}
         frame = pd.DataFrame([{"knob": name, **row, "this run": chosen[name]} for name, row in knobs.items()])

@@ -8,7 +8,7 @@ import torch
 
 from lib.book import run as run_module
 from lib.book.plots import MAX_BYTES, panels, save_png
-from lib.book.run import start
+from lib.book.run import per_profile, start
 from lib.errors import WorkbookError
 from lib.interval import Interval
 
@@ -92,6 +92,33 @@ def test_ledger_refuses_gaps(page):
     page.claim("pin-1", None, "no data")
     with pytest.raises(WorkbookError, match="judged twice"):
         page.claim("pin-1", None, "no data")
+
+
+@pytest.mark.parametrize(
+    ("usual", "given", "sentence"),
+    [
+        (40, "many", "'knob' is a whole number such as 40, not 'many'"),
+        (40, 7.5, "is a whole number"),
+        (40, True, "is a whole number"),
+        (0.5, "high", "is a number such as 0.5"),
+        ([0, 1], 3, r"is a list such as \[0, 1\], not 3"),
+        ([0, 1], [0, "one"], "is a whole number such as 0"),
+        ("half", 2, "is a word such as 'half'"),
+    ],
+)
+def test_overrides_of_the_wrong_kind(page, usual, given, sentence):
+    page.overrides = {"knob": given}
+    with pytest.raises(WorkbookError, match=sentence):
+        page.scale(knob=per_profile(usual, usual, usual, usual))
+
+
+def test_overrides_of_the_right_kind(page):
+    page.overrides = {"count": 3, "rate": 1, "seeds": [4, 5, 6]}
+    alike = {name: per_profile(value, value, value, value) for name, value in EXAMPLES.items()}
+    assert vars(page.scale(**alike)) == page.overrides
+
+
+EXAMPLES = {"count": 40, "rate": 0.5, "seeds": [0, 1]}
 
 
 @pytest.mark.parametrize("changed", [{"overrides": {"pairs": 2}}, {"data": "embedded"}, {"seed": 1}])
