@@ -14,7 +14,7 @@ NAMES = ("mobilefacenet", "mobilefacenet_prelu")  # first and second recogniser 
 
 
 def small_weights(seed: int) -> dict[str, Tensor]:
-    """The weights of the small recogniser, trained on people that no page tests on (about 20 s on two cores)."""
+    """The weights of the small recogniser, trained on people that no page tests on (about half a minute on one core)."""
     return train_small_recogniser(practice_faces(), seed=seed, progress=True).state_dict()
 
 
@@ -35,5 +35,6 @@ def recogniser_for(run: Run, faces: ImageSet, *, second: bool = False) -> Recogn
 
 
 def warm(device: torch.device) -> None:
-    """Train and keep the small recogniser once, before pages that would all wait for it run side by side."""
-    cache.kept(small_weights, 0, where=device.type)
+    """Train and keep both small recognisers once, before pages that would all wait for them run side by side."""
+    for second in (False, True):
+        cache.kept(small_weights, int(second), where=device.type)

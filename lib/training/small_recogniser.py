@@ -16,19 +16,20 @@ from lib.progress import progress as shown
 from lib.seeds import seeded
 
 PRACTICE_SEED = 1_000_003  # the default set's persons have seed 0, and a person depends on the seed and number alone
-BATCH, PEAK_RATE, WEIGHT_DECAY = 64, 3e-3, 5e-4
+BATCH, PEAK_RATE, WEIGHT_DECAY = 64, 6e-3, 5e-4
+STEPS = 200  # EER 7.7 % on 600 pairs of strangers in 26 s on one core; 300 on twice the pictures: 6.0 % in 46 s
 SCALE, MARGIN = 16.0, 0.2
 MARGIN_WEIGHT, FACTOR_WEIGHT = 0.2, 30.0
 
 
 @functools.cache
 def practice_faces() -> ImageSet:
-    """What the small recogniser learns from: 800 persons, four pictures each, of a seed that no page tests on."""
-    return load_procedural(people=1000, per_person=4, seed=PRACTICE_SEED)
+    """What the small recogniser learns from: 800 persons, two pictures each, of a seed that no page tests on."""
+    return load_procedural(people=1000, per_person=2, seed=PRACTICE_SEED)
 
 
 def train_small_recogniser(
-    faces: ImageSet, *, steps: int = 300, seed: int = 0, device: str | torch.device = "cpu", progress: bool = False
+    faces: ImageSet, *, steps: int = STEPS, seed: int = 0, device: str | torch.device = "cpu", progress: bool = False
 ) -> SmallRecogniser:
     """A SmallRecogniser trained on the people of `faces.splits["train"]` (all, when there is no such split).
 
@@ -36,7 +37,7 @@ def train_small_recogniser(
     Raises WorkbookError for fewer than one step, pictures that are not 112x112 in colour, or fewer than two people.
     """
     if steps < 1:
-        raise WorkbookError(f"Expected at least one training step, got {steps}; 300 suffice.")
+        raise WorkbookError(f"Expected at least one training step, got {steps}; {STEPS} suffice.")
     with seeded(seed):
         model = SmallRecogniser().to(device=device, memory_format=torch.channels_last)
     losses = training_losses(model, faces, steps, seed)
