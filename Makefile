@@ -6,6 +6,8 @@ DEVICE ?= auto
 SEED ?= 0
 PYTHON ?= python3
 VENV ?= .venv
+# of the tests, one thread each
+WORKERS ?= 2
 # anything else for Snakemake, for instance SNAKEMAKE_ARGS="--executor slurm --jobs 8"
 SNAKEMAKE_ARGS ?= --cores all
 
@@ -29,7 +31,7 @@ book: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks

@@ -36,6 +36,7 @@ def at_smoke(path, folder):
     return copy
 
 
+@pytest.mark.notebook
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_runs_at_smoke(path, tmp_path):
     copy = at_smoke(path, tmp_path)
