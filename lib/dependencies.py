@@ -32,7 +32,8 @@ class Module:
 
 def code_of(thing: object) -> str:
     """A hash of a function or class and of every definition that it reaches within its package."""
-    module, name = thing.__module__, thing.__qualname__.split(".")[0]
+    module = thing.__module__
+    name = thing.__qualname__.split(".")[0]
     if "." not in module or _file(module) is None:  # a notebook, a script, a test
         return _loose_code(thing)
     return _code_at(module, name)
@@ -60,7 +61,9 @@ def _code_at(module: str, name: str) -> str:
 
 def reached_from(start: Place) -> set[Place]:
     """Every definition within the package that `start` reaches, itself included."""
-    package, seen, todo = start[0].split(".")[0], set(), [start]
+    package = start[0].split(".")[0]
+    seen = set()
+    todo = [start]
     while todo:
         place = todo.pop()
         if place in seen or not _counts(place, package):
@@ -96,7 +99,8 @@ def _resolve(names: list[str], module: str, definitions: dict, imports: dict[str
         return [(module, names[0])]
     place = _as_module(imports.get(names[0]))
     while place and not place[1] and len(names) > 1 and _file(f"{place[0]}.{names[1]}"):
-        place, names = (f"{place[0]}.{names[1]}", ""), names[1:]
+        place = (f"{place[0]}.{names[1]}", "")
+        names = names[1:]
     if place and not place[1] and len(names) > 1:
         place = (place[0], names[1])
     return list(_followed(place))
@@ -130,7 +134,8 @@ def _chains(statement: ast.AST) -> Iterator[list[str]]:
     inner = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Attribute | ast.Name) and id(node) not in inner:
-            names, part = [], node
+            names = []
+            part = node
             while isinstance(part, ast.Attribute):
                 names.append(part.attr)
                 part = part.value

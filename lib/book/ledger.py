@@ -15,7 +15,8 @@ from lib.interval import Interval
 from lib.papers import RegisteredClaim
 from lib.paths import atomic
 
-NOT_TESTABLE, BY_CONSTRUCTION = "not testable here", "by construction"
+NOT_TESTABLE = "not testable here"
+BY_CONSTRUCTION = "by construction"
 # per kind of claim: the word when all of the interval fulfils the expectation, when none of it does, when some does
 VERDICTS = {
     "source": ("replicated", "not replicated", "undecided"),

@@ -61,7 +61,8 @@ def save_png(figure: Figure, path: Path) -> bytes:
     """Write a PNG of at most 200 kB (fewer colours, then fewer pixels, if it must) and return its bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    picture, data = Image.open(buffer).convert("RGB"), buffer.getvalue()
+    picture = Image.open(buffer).convert("RGB")
+    data = buffer.getvalue()
     while len(data) > MAX_BYTES:
         buffer = io.BytesIO()
         picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
@@ -96,7 +97,8 @@ def show_images(axes: Sequence[Axes], images: Tensor, titles: Sequence[str] = ()
 def densities(axis: Axes, samples: Mapping[str, Tensor], marks: Mapping[str, float] = {}, bins: int = 60) -> None:
     """Histograms as step lines on shared bins, one colour and line style a sample; `marks` are vertical lines."""
     values = [sample.flatten().double().cpu().numpy() for sample in samples.values()]
-    low, high = min(v.min() for v in values), max(v.max() for v in values)
+    low = min(v.min() for v in values)
+    high = max(v.max() for v in values)
     edges = np.linspace(low, high, bins + 1)
     for name, value, colour, dash in zip(samples, values, COLOURS, ["-", "--", "-.", ":"] * 3, strict=False):
         axis.hist(value, edges, histtype="stepfilled", color=colour, alpha=0.12, density=True)
@@ -108,7 +110,8 @@ def densities(axis: Axes, samples: Mapping[str, Tensor], marks: Mapping[str, flo
 
 def curve(axis: Axes, x: Sequence[float], y: Sequence, label: str, index: int = 0, band: bool = True) -> None:
     """A line with markers through `y` (numbers, or intervals with .estimate, .low, .high drawn as a band)."""
-    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    colour = COLOURS[index % len(COLOURS)]
+    marker = MARKERS[index % len(MARKERS)]
     centre = [getattr(value, "estimate", value) for value in y]
     axis.plot(x, centre, color=colour, marker=marker, label=label)
     if band and hasattr(y[0], "low"):

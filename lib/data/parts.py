@@ -17,7 +17,9 @@ def deal_people(labels: Tensor, index: LongTensor, sizes: dict[str, int], seed: 
     mine = labels[index]
     people, counts = mine.unique(return_counts=True)
     order = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))
-    ends, start, parts = counts[order].cumsum(0), 0, {}
+    ends = counts[order].cumsum(0)
+    start = 0
+    parts = {}
     for name, size in sizes.items():
         before = int(ends[start - 1]) if start else 0
         stop = len(order) if size == -1 else int((ends < before + size).sum()) + 1

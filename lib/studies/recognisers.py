@@ -14,7 +14,7 @@ NAMES = ("mobilefacenet", "mobilefacenet_prelu")  # first and second recogniser 
 
 
 def small_weights(seed: int) -> dict[str, Tensor]:
-    """The weights of the small recogniser, trained on people that no page tests on (about half a minute on one core)."""
+    """The weights of the small recogniser, trained on people that no page tests on (half a minute on one core)."""
     return train_small_recogniser(practice_faces(), seed=seed, progress=True).state_dict()
 
 

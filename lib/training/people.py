@@ -43,7 +43,8 @@ def with_partners(album: ImagesByPerson, index: LongTensor, generator: torch.Gen
 
     A row keeps its picture where the draw, one of all pictures of that person, hits the first half's own.
     """
-    first, second = index[: len(index) // 2], index[len(index) // 2 :]
+    first = index[: len(index) // 2]
+    second = index[len(index) // 2 :]
     person = album.person[first]
     drawn = album.order[album.start[person] + below(album.count[person], generator)]
     partner = torch.cat([torch.where(drawn == first, second[: len(first)], drawn), second[len(first) :]])

@@ -66,7 +66,8 @@ def mean_loss(loss: Loss, model: nn.Module, batch: int = 32, seed: int = 0) -> f
 
     For `fit`: held_out=functools.partial(mean_loss, Denoising(held_out_images, intensity=0.04)).
     """
-    generator, total = torch.Generator().manual_seed(seed), 0.0
+    generator = torch.Generator().manual_seed(seed)
+    total = 0.0
     for index in torch.arange(len(loss.images)).split(batch):
         total += loss(model, index, generator)["loss"].item() * len(index)
     return total / len(loss.images)

@@ -19,7 +19,8 @@ def resized_crop(x: Tensor, box: Tensor, flip: Tensor) -> Tensor:
     top, left, height, width = box.unbind(1)
     down, across = ((torch.arange(side, device=x.device) + 0.5) / side for side in x.shape[2:])
     across = torch.where(flip[:, None], 1 - across, across)
-    rows, columns = top[:, None] + height[:, None] * down, left[:, None] + width[:, None] * across
+    rows = top[:, None] + height[:, None] * down
+    columns = left[:, None] + width[:, None] * across
     grid = torch.stack(torch.broadcast_tensors(columns[:, None, :], rows[:, :, None]), dim=3) * 2 - 1
     return F.grid_sample(x, grid.to(x.dtype), padding_mode="border", align_corners=False)
 

@@ -13,8 +13,10 @@ def crop_flip(x: Tensor, generator: Generator, pad: int = 4) -> Tensor:
     n, channels, height, width = x.shape
     top, left = (torch.randint(2 * pad + 1, (n, 1), generator=generator) for _ in range(2))
     flip = torch.rand(n, 1, generator=generator) < 0.5
-    rows, columns = top + torch.arange(height), left + torch.arange(width)
+    rows = top + torch.arange(height)
+    columns = left + torch.arange(width)
     columns = torch.where(flip, columns.flip(1), columns)
-    image, channel = torch.arange(n)[:, None, None, None], torch.arange(channels)[:, None, None]
+    image = torch.arange(n)[:, None, None, None]
+    channel = torch.arange(channels)[:, None, None]
     places = (image, channel, rows[:, None, :, None], columns[:, None, None])  # in this order the memory is plain NCHW
     return F.pad(x, [pad] * 4)[tuple(place.to(x.device) for place in places)]

@@ -62,7 +62,8 @@ def _from_csv(store: Store, table: str, size: int) -> ImageSet:
     try:
         rows = [(int(row["emotion"]), row["Usage"], np.array(row["pixels"].split(), np.uint8)) for row in reader]
         pixels = torch.from_numpy(np.stack([row[2] for row in rows])).reshape(-1, 1, 48, 48)
-        labels, splits = torch.tensor([row[0] for row in rows]), [USAGES[row[1]] for row in rows]
+        labels = torch.tensor([row[0] for row in rows])
+        splits = [USAGES[row[1]] for row in rows]
         if labels.min() < 0 or labels.max() >= len(EXPRESSIONS):
             raise ValueError
     except (KeyError, ValueError, OverflowError, AttributeError, RuntimeError):

@@ -151,7 +151,8 @@ def _cplfw_pairs(store: Store, lines: list[list[str]], place: dict[str, int]) ->
         raise WorkbookError(f"pairs_CPLFW.txt in {store.label} does not match its images: fetch both again.") from None
     if len(ends[0]) != len(ends[1]):
         raise WorkbookError(f"pairs_CPLFW.txt in {store.label} ends within a pair: fetch it again.")
-    seen, rows = {True: 0, False: 0}, []
+    seen = {True: 0, False: 0}
+    rows = []
     for first, second, kind in zip(*ends, same, strict=True):
         rows.append((first, second, kind, seen[kind] * FOLDS // same.count(kind)))
         seen[kind] += 1

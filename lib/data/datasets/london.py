@@ -13,7 +13,9 @@ from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
 CREDIT = "Face Research Lab London Set (DeBruine and Jones 2017), CC BY 4.0, doi:10.6084/m9.figshare.5047666"
-RAW, ORIGINAL = 448, 1350  # pixels a side: of our pictures, and of those the landmarks were set on
+# pixels a side: of our pictures, and of those the landmarks were set on
+RAW = 448
+ORIGINAL = 1350
 # The five template points among the 189 landmarks: pupils, nose (mean of its two ridge ends and its base), mouth.
 FIVE = ([0], [1], [54, 55, 60], [87], [93])
 

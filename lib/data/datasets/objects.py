@@ -92,7 +92,8 @@ def load_tiny_imagenet(store: Store, *, size: int = 64) -> ImageSet:
     files = [name for name in image_files(store) if "/test/" not in f"/{name}"]
     table = store.find("val/val_annotations.txt")
     listed = dict(line.split("\t")[:2] for line in store.text(table).splitlines()) if table else {}
-    keys, parts = [], []
+    keys = []
+    parts = []
     for words in (name.split("/") for name in files):
         folders = ["", "", *(word for word in words[:-1] if word != "images")]
         official = folders[-1] == "val"  # the official val part is one folder with a list of labels

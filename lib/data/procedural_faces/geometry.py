@@ -53,7 +53,8 @@ def _move_mouth(g: SimpleNamespace, au: dict[int, Tensor]) -> None:
     g.mouth_line = g.mouth_height + 1.2 * au[12] - 1.6 * au[17] - 1.2 * au[9] + 1.0 * au[26]
     g.corner = -6.0 * au[12] + 5.0 * au[15] + 1.0 * au[20] - 0.4
     gap = 3.0 * au[25] * (1 + 0.9 * au[12] + 0.5 * au[20]) + 10.5 * au[26]
-    g.gap_upper, g.gap_lower = 0.2 * gap, 0.8 * gap
+    g.gap_upper = 0.2 * gap
+    g.gap_lower = 0.8 * gap
     thin = 1 - 0.2 * au[12] - 0.25 * au[20] - 0.55 * au[23] - 0.15 * au[9]
     g.upper_lip = g.upper_lip * thin * (1 - 0.25 * au[17])
     g.lower_lip = g.lower_lip * thin * (1 + 0.15 * au[17])
@@ -67,7 +68,8 @@ def radius(u: Tensor, v: Tensor, g: SimpleNamespace) -> Tensor:
     )
     x = (u / width).square()
     y = torch.where(v < WIDEST, ((v - WIDEST) / CRANIUM).square(), below.square())
-    ellipse, square = (x + y).sqrt(), (x.square() + y.square()).sqrt().sqrt()
+    ellipse = (x + y).sqrt()
+    square = (x.square() + y.square()).sqrt().sqrt()
     return torch.lerp(ellipse, square, torch.where(v < WIDEST, 0.35, g.jaw_square))
 
 
@@ -87,7 +89,8 @@ def head(rho: Tensor) -> Tensor:
 
 def details(u: Tensor, v: Tensor, g: SimpleNamespace) -> Tensor:
     """What stands out from the head besides the nose: sockets, brow ridge, cheeks, muzzle, chin, nostril wings."""
-    x, au = u.abs(), g.au
+    x = u.abs()
+    au = g.au
     sockets = -g.eye_depth * bump(x - g.eye_spacing + 2, v + 2, 10.0, 6.5)
     ridge = (0.6 + 0.35 * g.eye_depth) * bump(x - 13, v + g.brow_height + 1, 14.0, 5.0)
     cheeks = (1.5 + 20 * g.cheek_fullness + 1.6 * au[6] + 1.4 * au[12]) * bump(
@@ -101,7 +104,8 @@ def details(u: Tensor, v: Tensor, g: SimpleNamespace) -> Tensor:
 
 def rotation(pose: Tensor) -> Tensor:
     """Rotation matrices (n, 3, 3) of poses (n, 3) in degrees: pitch first, then yaw, then roll."""
-    (sy, sp, sr), (cy, cp, cr) = torch.deg2rad(pose).sin().T, torch.deg2rad(pose).cos().T
+    (sy, sp, sr) = torch.deg2rad(pose).sin().T
+    (cy, cp, cr) = torch.deg2rad(pose).cos().T
     rows = (
         (cr * cy, cr * sy * -sp - sr * cp, cr * sy * cp - sr * sp),
         (sr * cy, sr * sy * -sp + cr * cp, sr * sy * cp + cr * sp),
@@ -125,7 +129,8 @@ def unproject(x: Tensor, y: Tensor, z: float | Tensor, turn: Tensor) -> tuple[Te
     Solves the two rows of x = R (p - pivot) that orthographic projection keeps.
     """
     (a, b, c), (d, e, f) = (turn[:, row, :, None, None].unbind(1) for row in (0, 1))
-    x, y = x - c * (z - PIVOT[2]), y - f * (z - PIVOT[2])
+    x = x - c * (z - PIVOT[2])
+    y = y - f * (z - PIVOT[2])
     scale = 1 / (a * e - b * d)
     return (e * x - b * y) * scale + PIVOT[0], (a * y - d * x) * scale + PIVOT[1]
 
@@ -142,7 +147,8 @@ def surface(x: Tensor, y: Tensor, g: SimpleNamespace, turn: Tensor) -> tuple[Ten
     miss = step
     for _ in range(2):
         u, v = unproject(x, y, z, turn)
-        last, miss = miss, head(radius(u, v, g)) + nose(u, v, g) - z
+        last = miss
+        miss = head(radius(u, v, g)) + nose(u, v, g) - z
         slope = ((miss - last) / torch.where(step.abs() < 1e-3, 1e-3, step)).clamp(-2.5, -0.3)
         step = -miss / slope
         z = z + step

@@ -36,7 +36,8 @@ def hair_outside(u: Tensor, v: Tensor, g: SimpleNamespace, hair: SimpleNamespace
     half = g.face_width * (1.01 + hair.volume) + 0.06 * (v.clamp(min=0) * hair.volume / 0.17).clamp(max=8)
     above = (v - WIDEST).clamp(max=0) / (CRANIUM * (1 + 0.6 * hair.volume))
     wobble = hair.wave * (0.6 * torch.sin(0.55 * v + 0.2 * u) + 0.4 * torch.sin(0.5 * u - 0.25 * v))
-    x, y = (u / half).square(), above.square()
+    x = (u / half).square()
+    y = above.square()
     rho = torch.lerp((x + y).sqrt(), (x.square() + y.square()).sqrt().sqrt(), 0.35)  # the head's own contour
     return (1 - rho) * half + wobble
 

@@ -43,7 +43,8 @@ def face_colours(faces: FaceParameters, g: SimpleNamespace) -> SimpleNamespace:
     tone, redness = faces.skin.unbind(1)
     skin = ramp(tone, SKIN_RAMP) * (1 + redness[:, None, None, None] * rgb(0.015, -0.035, -0.045))
     hair = ramp(faces.hair[:, 1], HAIR_RAMP) * (1 + faces.hair[:, 2, None, None, None] * rgb(0.12, -0.06, -0.15))
-    brows, lips = g.brow_colour[:, None], 0.15 + 0.6 * g.lip_colour[:, None]
+    brows = g.brow_colour[:, None]
+    lips = 0.15 + 0.6 * g.lip_colour[:, None]
     return SimpleNamespace(
         skin=skin,
         lip=skin * (1 - lips) + lips * rgb(0.68, 0.16, 0.22),
@@ -90,7 +91,8 @@ def _nasolabial(x: Tensor, v: Tensor, g: SimpleNamespace) -> Tensor:
 
 def _marks(u: Tensor, v: Tensor, g: SimpleNamespace) -> Tensor:
     """Freckles (a pattern fixed to the person's skin) and one mole, both part of the identity."""
-    a, b = 1.9 + 0.02 * g.mole_x, 2.1 + 0.02 * g.mole_y
+    a = 1.9 + 0.02 * g.mole_x
+    b = 2.1 + 0.02 * g.mole_y
     pattern = torch.sin(a * u + 1.3 * v) * torch.sin(b * v - 0.9 * u)
     freckles = 0.5 * g.freckles.clamp(min=0) * (pattern - 0.55).clamp(min=0) * bump(u, v - 14, 27.0, 11.0)
     return freckles + 0.6 * bump(u - g.mole_x, v - g.mole_y, 1.4, 1.4)
@@ -101,7 +103,8 @@ def paint_eyes(image: Tensor, u: Tensor, v: Tensor, g: SimpleNamespace, colours:
     x = u.abs() - g.eye_spacing
     y = v + g.eye_tilt * x
     profile = 1 - (x / g.eye_width).square()
-    upper, lower = y + g.lid_upper * profile, g.lid_lower * profile - y  # signed distances to both lids
+    upper = y + g.lid_upper * profile
+    lower = g.lid_lower * profile - y  # signed distances to both lids
     open_ = cover(torch.minimum(upper, lower), soft) * (1 - g.au[43])
     r2 = x.square() + (y + 0.5).square()
     distance = r2.sqrt()
@@ -141,7 +144,8 @@ def paint_mouth(image: Tensor, u: Tensor, v: Tensor, g: SimpleNamespace, colours
     arch = (1 - across.square()).clamp(min=0)
     root = arch.sqrt()
     line = g.mouth_line + g.corner * (across.square().clamp(max=1.2) - 0.35)
-    top, bottom = v - line + g.gap_upper * root, line + g.gap_lower * root - v  # positive inside the opening
+    top = v - line + g.gap_upper * root
+    bottom = line + g.gap_lower * root - v  # positive inside the opening
     ends = cover((1 - across.abs()) * g.mouth_half, 1.5 * soft)
     bow = (0.5 * root + 0.5 * arch) * (1 - g.cupid_bow * torch.exp(-(u / 2.3).square()))
     paint(image, 0.86 * colours.lip, ends * cover(torch.minimum(top + g.upper_lip * bow, -top), soft))

@@ -24,7 +24,9 @@ from lib.errors import WorkbookError
 
 VERSION = 1  # raise it whenever a pixel changes: the fingerprints of rendered sets hold it
 CHUNK = 8  # faces at once: their working set stays in a core's cache
-EYE_ROWS, MOUTH_ROWS = (0.10, 0.72), (0.52, 1.0)  # the parts of the picture these layers can reach
+# the parts of the picture these layers can reach
+EYE_ROWS = (0.10, 0.72)
+MOUTH_ROWS = (0.52, 1.0)
 
 
 def render(faces: FaceParameters, size: int = 112) -> Tensor:
@@ -48,12 +50,16 @@ def _one_thread() -> Iterator[None]:
 
 
 def _render_chunk(faces: FaceParameters, size: int) -> Tensor:
-    g, turn, hair, soft = face_shape(faces), rotation(faces.pose), hair_shape(faces), 112 / size
+    g = face_shape(faces)
+    turn = rotation(faces.pose)
+    hair = hair_shape(faces)
+    soft = 112 / size
     colours = face_colours(faces, g)
     x, y = image_grid(faces, size)
     u, v, z, rho = surface(x, y, g, turn)
     image = _background(faces, size)
-    at, level = partial(unproject, x, y, turn=turn), _level(faces)
+    at = partial(unproject, x, y, turn=turn)
+    level = _level(faces)
     _paint_behind(image, at, g, hair, colours, level, soft)
     _paint_ears(image, at, g, colours, level, soft)
     on_head = cover((1 - rho) * g.face_width, soft)
@@ -104,7 +110,8 @@ def _paint_ears(
 ) -> None:
     """Both ears as ellipses at the sides of the head, darker in the middle."""
     u, v = at(3.0)
-    x, y = (u.abs() - g.face_width - 1.0) / (5.5 * g.ear_size), (v - 6) / (11 * g.ear_size)
+    x = (u.abs() - g.face_width - 1.0) / (5.5 * g.ear_size)
+    y = (v - 6) / (11 * g.ear_size)
     ear = (x - 0.25 * y).square() + y.square()
     tint = (0.86 - 0.3 * torch.exp(-6 * ear))[:, None] * level
     paint(image, colours.skin * rgb(1.0, 0.93, 0.92) * tint, cover((1 - ear.sqrt()) * 5.5, soft))

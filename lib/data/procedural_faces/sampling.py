@@ -76,7 +76,8 @@ def _hair(person: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _scene(n: int, generator: torch.Generator) -> Tensor:
-    level, tint = torch.rand(n, 1, generator=generator), torch.rand(n, 3, generator=generator) - 0.5
+    level = torch.rand(n, 1, generator=generator)
+    tint = torch.rand(n, 3, generator=generator) - 0.5
     colour = 0.3 + 0.5 * level + 0.3 * tint * (1 - level)
     gradient = 2 * torch.rand(n, 1, generator=generator) - 1
     return torch.cat([colour, gradient, _spread(n, generator) * torch.tensor([1.2, 1.2, 0.03])], dim=1)
