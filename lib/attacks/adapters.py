@@ -92,7 +92,8 @@ class PairLogits(KnownRows):
             raise WorkbookError(f"{len(probes)} probes came with {len(self.references)} references: pair them up.")
         level = torch.as_tensor(threshold, dtype=self.references.dtype, device=self.references.device)
         self.threshold = level.expand(len(probes))
-        self.scale, self.pads = scale, classes - 2
+        self.scale = scale
+        self.pads = classes - 2
 
     def logits(self, x: Tensor, rows: Tensor) -> Tensor:
         """Logits (b, classes) of probes in [0,1]."""

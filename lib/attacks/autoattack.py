@@ -73,7 +73,9 @@ def autoattack(
         if known:
             images = known.unsqueeze(images, torch.arange(len(x), device=images.device))
     survivors = {name: alive.to(x.device) for name, alive in survivors.items()}
-    images, clean, robust = images.to(x.device), clean.to(x.device), survivors[names[-1]]
+    images = images.to(x.device)
+    clean = clean.to(x.device)
+    robust = survivors[names[-1]]
     images = torch.where((clean & ~robust).view(-1, 1, 1, 1), images, x)
     return AutoAttackResult(images, clean, robust, survivors, (*signs, *_signs_after(survivors)))
 
@@ -101,14 +103,17 @@ def _in_sequence(
     attack: AutoAttack, names: tuple[str, ...], x: Tensor, labels: Tensor, clean: Tensor, batch: int
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Each attack on the survivors of those before it; the survivors (n,) after each."""
-    images, robust, survivors = x.clone(), clean.clone(), {}
+    images = x.clone()
+    robust = clean.clone()
+    survivors = {}
     for name in names:
         alive = robust.nonzero().squeeze(1)
         if len(alive):
             attack.attacks_to_run = [name]
             found, _ = attack.run_standard_evaluation(x[alive], labels[alive], batch_size=batch)
             broken = (found != x[alive]).flatten(1).any(1)
-            images[alive[broken]], robust[alive[broken]] = found[broken], False
+            images[alive[broken]] = found[broken]
+            robust[alive[broken]] = False
         survivors[name] = robust.clone()
     return images, survivors
 
@@ -141,8 +146,10 @@ def _official(
 @contextmanager
 def _quiet(device: torch.device) -> Iterator[None]:
     """No prints, logs or warnings of old calls; the global random state and the debugger's trace as they were."""
-    logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
-    devices, silenced = [device] if device.type == "cuda" else [], logger.disabled
+    logger = logging.getLogger("auto-attack")
+    trace = sys.gettrace()
+    devices = [device] if device.type == "cuda" else []
+    silenced = logger.disabled
     logger.disabled = True
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.random.fork_rng(devices):

@@ -95,7 +95,8 @@ def evolutionary(
     call of `decision` on all P images. A single positive answer is believed, as in the paper, so that against a random
     model the end may be judged otherwise when asked again. Pairs that are misjudged when clean should be left out.
     """
-    report, search = tuple(report), _Search.at(decision, x, settings, generator)
+    report = tuple(report)
+    search = _Search.at(decision, x, settings, generator)
     if not settings.bisections < queries or not all(0 < count <= queries for count in report):
         raise WorkbookError(
             f"More than {settings.bisections} queries are needed and reports lie in 1 to {queries}, but {queries} "
@@ -168,7 +169,8 @@ class _Search:
         """Uniform noise, drawn again where it is not adversarial; pairs that have theirs wait for the others."""
         used = 0
         while used < tries and not self.found.all():
-            noise, used = uniform(self.clean, self.generator), used + 1
+            noise = uniform(self.clean, self.generator)
+            used = used + 1
             self.images = torch.where(self.found.view(-1, 1, 1, 1), self.images, noise)
             self.found = self.found | self.judge(self.images)
         return used
@@ -179,19 +181,22 @@ class _Search:
             middle = (near + self.images) / 2
             answer = self.judge(middle)
             adversarial = answer.view(-1, 1, 1, 1)
-            near, self.images = torch.where(adversarial, near, middle), torch.where(adversarial, middle, self.images)
+            near = torch.where(adversarial, near, middle)
+            self.images = torch.where(adversarial, middle, self.images)
             self.found = self.found | answer
 
     def propose(self) -> Tensor:
         """A candidate per pair: a mutation of the image, put on the sphere around `x` with 1 - mu of the distance."""
-        settings, tiny = self.settings, torch.finfo(self.clean.dtype).tiny
+        settings = self.settings
+        tiny = torch.finfo(self.clean.dtype).tiny
         chosen = _weighted_draw(self.covariance, max(1, self.covariance.shape[1] // settings.share), self.generator)
         spread = self.covariance.gather(1, chosen).sqrt_()
         self.mutation.zero_().scatter_(1, chosen, normal(spread, self.generator).mul_(spread))
         grid = self.mutation.view(len(self.clean), -1, settings.grid, settings.grid)
         move = F.interpolate(grid, self.clean.shape[2:], mode="bilinear")
         offset = self.images - self.clean
-        distance, left = norms(offset), 1 - self.mu
+        distance = norms(offset)
+        left = 1 - self.mu
         move.mul_(settings.sigma * distance / norms(move).clamp_min_(tiny)).addcmul_(offset, left)
         return move.mul_(left * distance / norms(move).clamp_min_(tiny)).add_(self.clean).clamp_(0, 1)
 
@@ -201,7 +206,8 @@ class _Search:
         self.images = torch.where(adversarial.view(-1, 1, 1, 1), candidate, self.images)
         self.found = self.found | adversarial
         accepted = adversarial.to(self.wins)
-        self.wins, accepted = self.wins + accepted, accepted[:, None]  # accepted: 1 moves a row, 0 leaves it
+        self.wins = self.wins + accepted  # accepted: 1 moves a row, 0 leaves it
+        accepted = accepted[:, None]
         fresh = (1 - settings.path_decay**2) ** 0.5
         self.path.mul_(1 - (1 - settings.path_decay) * accepted).addcmul_(self.mutation, fresh * accepted)
         rate = settings.covariance_rate * accepted

@@ -121,8 +121,11 @@ class _Climber:
     momentum: Tensor | None = field(default=None, init=False)
 
     def climb(self) -> Found:
-        settings, best = self.settings, self.settings.keep == "best"
-        images, self.momentum, pulse = torch.empty_like(self.region.clean).copy_(self.start()), None, 0.0
+        settings = self.settings
+        best = self.settings.keep == "best"
+        images = torch.empty_like(self.region.clean).copy_(self.start())
+        self.momentum = None
+        pulse = 0.0
         found = self.scored(self.region.clean) if best and settings.start != "clean" else None
         turns = range(settings.count)
         for turn in shown(turns, "attack") if self.progress else turns:
@@ -139,7 +142,8 @@ class _Climber:
         return _better(found, self.scored(images)) if found else self.scored(images)
 
     def start(self) -> Tensor:
-        clean, start = self.region.clean, self.settings.start
+        clean = self.region.clean
+        start = self.settings.start
         if start == "uniform":
             return self.region.sample(self.generator)
         if start == "gaussian":
@@ -148,8 +152,10 @@ class _Climber:
 
     def gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Input gradient and score (n,), averaged over EOT draws and scale copies."""
-        leaf, draws = images.detach().requires_grad_(), self.settings.eot * self.settings.scales
-        gradient, total = None, 0.0
+        leaf = images.detach().requires_grad_()
+        draws = self.settings.eot * self.settings.scales
+        gradient = None
+        total = 0.0
         for _ in range(self.settings.eot):
             view = self.look(leaf)
             for scale in range(self.settings.scales):
@@ -176,7 +182,8 @@ class _Climber:
         return gradient.sign() if self.settings.rule == "sign" else gradient / (norms(gradient) + 1e-10)
 
     def move_(self, images: Tensor, direction: Tensor, turn: int) -> None:
-        step, steps = self.step, self.settings.steps
+        step = self.step
+        steps = self.settings.steps
         if isinstance(steps, Tensor):
             step = step * (turn < steps.to(step.device)).view(-1, 1, 1, 1)
         self.region.project_(images.addcmul_(direction, step))

@@ -17,7 +17,10 @@ from lib.errors import WorkbookError
 from lib.progress import progress as shown
 
 # The rectangle in the 112x112 template, where the eyes lie on row 51 and the brows on about row 40.
-TOP, LEFT, HEIGHT, WIDTH = 14, 20, 20, 72
+TOP = 14
+LEFT = 20
+HEIGHT = 20
+WIDTH = 72
 WALKS = ((0.9, 1 / 51), (0.995, 1 / 255))  # AdvHat's two stages: momentum and step, in units of [0,1]
 WINDOW = 100  # steps over which AdvHat fits the loss's slope; a stage ends when it no longer falls
 
@@ -72,10 +75,14 @@ def train_sticker(
     at half of the `steps` at the latest. A random model (PIN) is attacked in expectation: each face draws its own mask.
     """
     check_images(faces)
-    generator, device = torch.Generator().manual_seed(seed), device_of(model) or faces.device
+    generator = torch.Generator().manual_seed(seed)
+    device = device_of(model) or faces.device
     aim = target.detach().reshape(1, -1).to(device)
     sticker = torch.full((1, faces.shape[1], *size), 127 / 255, device=device)
-    embed, velocity, losses, turned = embedder(model), torch.zeros_like(sticker), [], None
+    embed = embedder(model)
+    velocity = torch.zeros_like(sticker)
+    losses = []
+    turned = None
     draws = _batches(len(faces), batch, steps, generator)
     with frozen(model), differentiable():
         for step, rows in enumerate(shown(draws, "sticker", steps) if progress else draws):
@@ -105,7 +112,8 @@ def _batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Iter
     for _ in range(steps):
         while len(order) < min(batch, n):
             order = torch.cat([order, torch.randperm(n, generator=generator)])
-        rows, order = order[:batch], order[batch:]
+        rows = order[:batch]
+        order = order[batch:]
         yield rows
 
 

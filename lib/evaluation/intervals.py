@@ -30,7 +30,8 @@ def bootstrap(
     all images of a person.
     """
     samples = tuple(torch.as_tensor(sample).detach().cpu() for sample in samples)
-    n, resamples = common_length(samples, clusters), at_least_one(resamples)
+    n = common_length(samples, clusters)
+    resamples = at_least_one(resamples)
     draw = torch.Generator().manual_seed(seed)
     groups = clusters_of(clusters, n)
     size = n if groups is None else len(groups)

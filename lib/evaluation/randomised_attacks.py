@@ -35,7 +35,8 @@ def attack(
 ) -> Tensor:
     """Adversarial first images (P, C, H, W); what model and attack draw follows from `seed`."""
     with seeded(seed):
-        goal, generator = goal_of(model, y, same, settings.eot), torch.Generator().manual_seed(seed)
+        goal = goal_of(model, y, same, settings.eot)
+        generator = torch.Generator().manual_seed(seed)
         return in_batches(goal, x, budget, settings, generator=generator, progress=True)
 
 
@@ -98,10 +99,13 @@ def walk(
     if list(stops) != sorted(set(stops)) or settings.decay or settings.keep != "last" or settings.restarts > 1:
         raise WorkbookError("A walk takes ascending stops, no momentum, no restarts and keep='last': change these.")
     generator = torch.Generator().manual_seed(seed)
-    images, found, done = x if settings.start == "clean" else budget.around(x).sample(generator), [], 0
+    images = x if settings.start == "clean" else budget.around(x).sample(generator)
+    found = []
+    done = 0
     for stop in progress(stops, "walking on"):
         leg = settings.but(steps=stop - done, start="uniform")
-        images, done = in_batches(goal, images, Resumed(budget, x), leg, generator=generator), stop
+        images = in_batches(goal, images, Resumed(budget, x), leg, generator=generator)
+        done = stop
         found.append(images)
     return found
 
@@ -141,7 +145,8 @@ def autoattack_scores(
     the others back clean. Fewer `iterations` than 100 are a quick look, no AutoAttack number.
     """
     size = x[0].numel() ** 0.5 if budget.norm == "l2" else 1.0
-    norm, version = {"l2": "L2", "linf": "Linf"}[budget.norm], "rand" if random else VERSIONS["rand"]
+    norm = {"l2": "L2", "linf": "Linf"}[budget.norm]
+    version = "rand" if random else VERSIONS["rand"]
     with seeded(seed):
         found = autoattack_pairs(
             model,
@@ -191,7 +196,8 @@ def worst_on_fresh_draws(same: Tensor, *scores: Tensor) -> Tensor:
     half = every.shape[1] // 2
     if not half:
         return _picked(same, every, every)
-    one, two = every[:, :half], every[:, half:]
+    one = every[:, :half]
+    two = every[:, half:]
     return torch.cat([_picked(same, two, one), _picked(same, one, two)])
 
 

@@ -53,14 +53,16 @@ class Trials:
     def rate(self, scores: Tensor, statistic: Callable = eer) -> Interval:
         """The equal error rate (or another statistic) of scores (draws, P), with its 95 % interval, in per cent."""
         draws = len(scores)
-        same, people = self.same.repeat(draws), self.people.repeat(draws, 1)
+        same = self.same.repeat(draws)
+        people = self.people.repeat(draws, 1)
         return pair_bootstrap(scores.flatten(), same, people, statistic, seed=self.seed).scaled(100)
 
     def gap(self, first: Tensor, second: Tensor, statistic: Callable = eer) -> Interval:
         """Rate of `first` less that of `second`, in percentage points, people drawn alike for both."""
         draws = max(len(first), len(second))
         pooled = (self.pooled(first, draws), self.pooled(second, draws))
-        same, people = self.same.repeat(draws), self.people.repeat(draws, 1)
+        same = self.same.repeat(draws)
+        people = self.people.repeat(draws, 1)
         return pair_difference(*pooled, same, people, statistic, seed=self.seed).scaled(100)
 
     def worst(self, *scores: Tensor) -> Tensor:

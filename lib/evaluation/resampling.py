@@ -23,7 +23,8 @@ def pair_weights(same: Tensor, people: Tensor | None, resamples: int, seed: int)
             weights[:, ~same] = _counts(int((~same).sum()), b, draw)
         else:
             drawn = _counts(int(identity.max()) + 1, b, draw)
-            left, right = drawn[:, identity[:, 0]], drawn[:, identity[:, 1]]
+            left = drawn[:, identity[:, 0]]
+            right = drawn[:, identity[:, 1]]
             weights = torch.where(same, left, left * right)
         yield weights
 

@@ -11,7 +11,9 @@ from lib.interval import Interval
 
 def over_seeds(values: Tensor, resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Interval:
     """Mean of values (seeds, n) with its percentile interval, trainings and images both drawn."""
-    draw, (seeds, n), values = torch.Generator().manual_seed(seed), values.shape, values.double().cpu()
+    draw = torch.Generator().manual_seed(seed)
+    (seeds, n) = values.shape
+    values = values.double().cpu()
     trainings, images = (torch.randint(count, (resamples, count), generator=draw) for count in (seeds, n))
     shares = torch.nn.functional.one_hot(trainings, seeds).double().mean(1)  # (resamples, seeds)
     means = (shares @ values).gather(1, images).mean(1)
@@ -27,7 +29,9 @@ def bootstrap_seeds_and_images(
     All values are drawn alike, so that two methods on the same images are compared pair by pair. Draws in which the
     statistic is not a number (no image of a kind) are left out.
     """
-    draw, (seeds, n), found = torch.Generator().manual_seed(seed), values[0].shape, []
+    draw = torch.Generator().manual_seed(seed)
+    (seeds, n) = values[0].shape
+    found = []
     if any(part.shape != (seeds, n) for part in values):
         raise WorkbookError(
             f"All values are (seeds, n), but {[tuple(part.shape) for part in values]} came: align them."

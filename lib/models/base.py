@@ -21,7 +21,9 @@ class Recogniser(nn.Module):
         self, name: str, size: tuple[int, int], mean: float | list[float], std: float | list[float], channels: int = 3
     ):
         super().__init__()
-        self.name, self.size, self.channels = name, size, channels
+        self.name = name
+        self.size = size
+        self.channels = channels
         for key, value in (("mean", mean), ("std", std)):
             row = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
             self.register_buffer(key, row.expand(channels).reshape(1, channels, 1, 1).clone(), persistent=False)

@@ -47,7 +47,8 @@ class Projected(nn.Module):
 
     def __init__(self, encoder: FaceEncoder, projector: nn.Module):
         super().__init__()
-        self.encoder, self.projector = encoder, projector
+        self.encoder = encoder
+        self.projector = projector
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw projections (n, k) of images (n, C, H, W) in [0,1]."""
@@ -67,7 +68,8 @@ def projector(inputs: int, hidden: int, outputs: int, layers: int = 2, norm: Nor
     if min(inputs, hidden, outputs, layers) < 1:
         came = f"inputs={inputs}, hidden={hidden}, outputs={outputs}, layers={layers}"
         raise WorkbookError(f"A projector needs sizes and layers of at least 1, but {came} came: raise them.")
-    widths, stack = [inputs, *[hidden] * (layers - 1), outputs], []
+    widths = [inputs, *[hidden] * (layers - 1), outputs]
+    stack = []
     for inner, outer in zip(widths, widths[1:], strict=False):
         stack += [nn.Linear(inner, outer, bias=norm is None), *([norm(outer)] if norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*stack[:-1])

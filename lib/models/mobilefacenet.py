@@ -32,7 +32,8 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, body: nn.Sequential, skip: bool):
         super().__init__()
-        self.conv, self.skip = body, skip
+        self.conv = body
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, C, H, W) to (n, C', H', W')."""
@@ -41,7 +42,8 @@ class InvertedResidual(nn.Module):
 
 def trunk(block: Callable[[int, int, int, int], nn.Sequential]) -> nn.Sequential:
     """The inverted residual blocks of `STAGES`, each body built by `block(inner, hidden, outer, stride)`."""
-    layers, inner = [], 64
+    layers = []
+    inner = 64
     for expansion, outer, repeats, first in STAGES:
         for stride in [first] + [1] * (repeats - 1):
             layers.append(
@@ -89,7 +91,8 @@ class MobileFaceNet(Recogniser):
 
     def features(self, x: Tensor) -> Tensor:
         """(n, 3, 112, 112) normalised to (n, 128)."""
-        d, g = self.dw_conv, self.gdconv
+        d = self.dw_conv
+        g = self.gdconv
         x = torch.relu(d["bn1"](d["depthwise"](self.conv1(x))))
         x = torch.relu(d["bn2"](d["pointwise"](x)))
         x = self.conv2(self.features_(x))

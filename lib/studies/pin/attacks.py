@@ -44,7 +44,8 @@ def attack_pairs(
         if name == "DeepFool":
             goal = pair_boundaries(model, y, same, threshold)
             return rescale_to_intensity(x, deepfool(goal, x, batch=batch), Intensity(intensity))
-        goal, generator = verification(model, y, same), torch.Generator().manual_seed(seed)
+        goal = verification(model, y, same)
+        generator = torch.Generator().manual_seed(seed)
         settings, norm = SETTINGS[name]
         return in_batches(goal, x, Intensity(intensity, norm=norm), settings, batch=batch, generator=generator)
 

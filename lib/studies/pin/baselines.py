@@ -42,7 +42,11 @@ class Baselines:
     """
 
     def __init__(self, pin: PIN, faces: ImageSet, recogniser: Recogniser, scale: SimpleNamespace):
-        self.pin, self.faces, self.recogniser, self.scale, self.run = pin, faces, recogniser, scale, pin.run
+        self.pin = pin
+        self.faces = faces
+        self.recogniser = recogniser
+        self.scale = scale
+        self.run = pin.run
         self.gray = GrayInput(recogniser)
 
     def recipe(self, steps: int, rate: float, batch: int = 16, **more: object) -> Recipe:
@@ -63,7 +67,8 @@ class Baselines:
 
     def pixels(self, reach: int) -> Recogniser:
         """PixelDefend (Song et al.) with a reach in 1/255."""
-        part, s = self.pin.material, self.scale
+        part = self.pin.material
+        s = self.scale
         crop = None if self.run.profile == "paper" else CROP
         recipe = self.recipe(s.pixel_steps, 1e-3)
         trained = self.run.kept(
@@ -73,7 +78,8 @@ class Baselines:
 
     def magnet_trained(self) -> Trained:
         """MagNet's training."""
-        part, recipe = self.pin.material, self.recipe(self.scale.magnet_steps, 3e-3)
+        part = self.pin.material
+        recipe = self.recipe(self.scale.magnet_steps, 3e-3)
         return self.run.kept(
             train_magnet, part.learn, part.held_out, self.scale.magnet_width, recipe, str(self.run.device)
         )
@@ -84,7 +90,8 @@ class Baselines:
 
     def guided(self) -> Recogniser:
         """HGD (Liao et al.)."""
-        part, s = self.pin.material, self.scale
+        part = self.pin.material
+        s = self.scale
         recipe = self.recipe(s.guided_steps, 3e-3)
         trained = self.run.kept(
             train_guided, part.learn, part.held_out, self.gray, s.guided_width, recipe, str(self.run.device)
@@ -93,7 +100,8 @@ class Baselines:
 
     def robust(self, kind: str) -> Recogniser:
         """Xie et al. ("xie") or adversarial MTER ("mter"): a recogniser of its own."""
-        part, s = self.pin.material, self.scale
+        part = self.pin.material
+        s = self.scale
         recipe = self.recipe(s.robust_steps, 1e-4, clip=1.0)
         labels = self.faces.labels[part.learn_index]
         trained = self.run.kept(

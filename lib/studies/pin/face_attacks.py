@@ -56,15 +56,20 @@ def black_box(
     source's attacker has 1 and believes a random system's single answer; more is the attack that knows it is random.
     """
     right = ((scores_over_draws(model, x, y, 3, seed) > threshold) == same).all(0)
-    mse, again, images = torch.full((len(x), len(report)), torch.nan), torch.full((len(x),), torch.nan), x.clone()
+    mse = torch.full((len(x), len(report)), torch.nan)
+    again = torch.full((len(x),), torch.nan)
+    images = x.clone()
     if right.any():
-        goal, generator = pair_decision(model, y[right], same, threshold, patience), torch.Generator().manual_seed(seed)
-        steps, stops = queries // patience, [at // patience for at in report]
+        goal = pair_decision(model, y[right], same, threshold, patience)
+        generator = torch.Generator().manual_seed(seed)
+        steps = queries // patience
+        stops = [at // patience for at in report]
         with seeded(seed):
             start = None if same else y[right]
             found = evolutionary(goal, x[right], start, steps, report=stops, generator=generator, progress=True)
         wrong = (scores_over_draws(model, found.images, y[right], asks, seed + 1) > threshold) != same
-        mse[right], images[right] = found.mse, found.images.to(images)
+        mse[right] = found.mse
+        images[right] = found.images.to(images)
         again[right] = wrong.float().mean(0).where(found.found.cpu(), torch.tensor(torch.nan))
     return {"mse": mse, "again": again, "images": images}
 
@@ -132,7 +137,8 @@ def transfer_images(
     surrogate: with dropout layers, as of `lib.attacks.dropout`; they are active in each gradient. x, y (P, 1, H, W);
     same (P,): genuine pairs are pushed apart, impostor pairs drawn together, as in the pairs of TALFW.
     """
-    goal, settings = verification(surrogate, y, same), DFANET.but(steps=steps, step=f"2*eps/{steps}")
+    goal = verification(surrogate, y, same)
+    settings = DFANET.but(steps=steps, step=f"2*eps/{steps}")
     with seeded(seed):
         return in_batches(goal, x, Linf(eps), settings, progress=True)
 

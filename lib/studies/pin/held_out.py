@@ -37,7 +37,8 @@ class HeldOutError:
 
     def __call__(self, model: nn.Module) -> float:
         """The mean error of `model`."""
-        fixed, same = embed_all(model, self.y), self.same.cpu()
+        fixed = embed_all(model, self.y)
+        same = self.same.cpu()
         attack = PGD.but(steps=self.steps, step=f"1.25*eps/{self.steps}", start="clean")
         attacked = in_batches(verification(model, fixed, same), self.x, Intensity(self.intensity), attack)
         scores = [(embed_all(model, images) * fixed).sum(1).cpu() for images in (self.x, attacked)]

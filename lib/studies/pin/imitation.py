@@ -50,7 +50,8 @@ def train_imitator(
 @torch.no_grad()
 def held_out_bits(loss: Imitation, model: nn.Module, batch: int = 32) -> float:
     """Mean of the loss over all its images, with the same noise on each call."""
-    generator, total = torch.Generator().manual_seed(0), 0.0
+    generator = torch.Generator().manual_seed(0)
+    total = 0.0
     for index in torch.arange(len(loss.images)).split(batch):
         total += loss(model, index, generator)["loss"].item() * len(index)
     return total / len(loss.images)

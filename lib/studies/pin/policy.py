@@ -66,7 +66,8 @@ def bits_of(p: Tensor, masks: Tensor) -> Tensor:
 
 def overlap(masks: Tensor) -> Tensor:
     """Jaccard overlap (pairs,) of the masks (n, N) of neighbouring rows: size of the common part over the union's."""
-    first, second = masks[0::2][: len(masks) // 2], masks[1::2]
+    first = masks[0::2][: len(masks) // 2]
+    second = masks[1::2]
     return (first * second).sum(1) / torch.maximum(first, second).sum(1).clamp_min(1)
 
 
@@ -92,7 +93,8 @@ def estimator_study(
     estimate on the exact gradient, with its standard error "error" (over repeats); NaN for norms without a closed form.
     """
     exact = exact_gradient(found.weights, logits, penalty) if norm == "squared" else None
-    generator, results = torch.Generator(logits.device), {}
+    generator = torch.Generator(logits.device)
+    results = {}
     for baseline in baselines:
         generator.manual_seed(0)
         total = square = torch.zeros_like(logits, dtype=torch.float64)
@@ -102,7 +104,8 @@ def estimator_study(
             masks = torch.bernoulli(p, generator=generator)
             rewards = reward(masks, found.weights, found.energy, penalty, norm, found.noisy[0].numel())
             estimate = policy_gradient(masks, rewards, logits, baseline).double()
-            total, square = total + estimate, square + estimate.square()
+            total = total + estimate
+            square = square + estimate.square()
             if exact is not None:
                 slopes.append((estimate * exact).sum() / exact.double().square().sum())
         by_face = (square / repeats - (total / repeats).square()).mean(1) * repeats / (repeats - 1)
@@ -126,8 +129,10 @@ def oracle_project(basis: Basis, images: Tensor, clean: Tensor, penalty: float, 
     """Images (n, 1, H, W) projected with the masks of one who sees the `clean` images: every selection's ceiling."""
     parts = []
     for rows in torch.arange(len(images)).split(batch):
-        x, true = images[rows].to(basis.vectors.device), clean[rows].to(basis.vectors.device)
-        a, c = coefficients(x, basis), coefficients(true, basis)
+        x = images[rows].to(basis.vectors.device)
+        true = clean[rows].to(basis.vectors.device)
+        a = coefficients(x, basis)
+        c = coefficients(true, basis)
         energy = (true.flatten(1) - basis.mean).square().sum(1)
         mask = oracle_mask(UNIT**2 * weights_of(a, c), UNIT**2 * energy, penalty)
         parts.append(rebuild(a * mask, basis, x).to(images.device))

@@ -64,13 +64,15 @@ class PIN:
 
     def train(self, denoised: bool = True, **changes: object) -> Trained:
         """{"weights", "history"} of an agent; changes: to its plan, as `penalty=0.015` or `kind="coefficients"`."""
-        part, plan = self.material, self.planned(**changes)
+        part = self.material
+        plan = self.planned(**changes)
         denoiser = self.denoiser if denoised and plan.kind == "image" else None
         return self.run.kept(train_agent, part.learn, part.held_out, part.basis, denoiser, plan)
 
     def agent(self, denoised: bool = True, **changes: object) -> nn.Module:
         """The trained agent, frozen."""
-        trained, denoiser = self.train(denoised, **changes), self.denoiser if denoised else None
+        trained = self.train(denoised, **changes)
+        denoiser = self.denoiser if denoised else None
         return agent_from(trained, self.material.basis, denoiser, self.planned(**changes))
 
     def defence(self, surrogate: str = "concrete", denoised: bool = True, **changes: object) -> LearnablePCA:
@@ -87,7 +89,8 @@ def held_pairs(faces: ImageSet, part: Material, most: int) -> tuple[Tensor, Tens
     labels = faces.labels[part.held_index]
     counts = labels.unique(return_counts=True)[1]
     half = min(most, int((counts * (counts - 1) // 2).sum()))
-    pairs, images = make_pairs(labels, half, half, seed=0), part.held_out.float() / 255
+    pairs = make_pairs(labels, half, half, seed=0)
+    images = part.held_out.float() / 255
     return images[pairs.first], images[pairs.second], pairs.same
 
 
@@ -100,7 +103,8 @@ def pin_for(run: Run, faces: ImageSet, pairs: Pairs, scale: SimpleNamespace) -> 
     amp = run.device.type == "cuda"
     every = max(1, scale.denoiser_steps // 10)
     recipe = Recipe(scale.denoiser_steps, batch=16, rate=2e-3, clip=1.0, check_every=every, amp=amp)
-    width, device = scale.denoiser_width, str(run.device)
+    width = scale.denoiser_width
+    device = str(run.device)
     trained = run.kept(train_denoiser, part.learn, part.held_out, width, recipe, device)
     denoiser = denoiser_from(trained, width).to(run.device).requires_grad_(False)
     return PIN(run, scale, part, denoiser, trained, agent_plan(scale, amp), faces)

@@ -69,7 +69,8 @@ def similarity_under_noise(
     x, y (P, C, H, W) are the pairs' two images in [0,1]; only x is disturbed. Every subspace sees the same draws.
     """
     device = next(model.parameters()).device
-    x, partner = x.to(device), embed_all(model, y)
+    x = x.to(device)
+    partner = embed_all(model, y)
     batch = batch_size(None, device)
     rows = max(1, batch // noises)
     found = {}

@@ -17,8 +17,10 @@ BASELINES = ("Quilting", "TVM", "PixelDefend", "MagNet", "Adv. MTER", "HGD", "Xi
 
 def choose(rivals: Baselines, levels: Sequence[float], attack: str = "PGD-L2") -> tuple[float, int]:
     """The hard threshold's level and PixelDefend's reach: smallest sum of clean and attacked EER on held-out pairs."""
-    pin, run = rivals.pin, rivals.run
-    held, basis = pin.held_pairs(), pin.material.basis
+    pin = rivals.pin
+    run = rivals.run
+    held = pin.held_pairs()
+    basis = pin.material.basis
     hit = run.kept(attack_pairs, attack, rivals.gray, *held)
     cuts = {level: Defended(rivals.gray, HardThreshold(basis, level)).eval() for level in levels}
     pixels = {reach: rivals.pixels(reach) for reach in PIXELS}
@@ -32,7 +34,9 @@ def choose(rivals: Baselines, levels: Sequence[float], attack: str = "PGD-L2") -
 
 def line_up(pin: PIN, rivals: Baselines, second: Recogniser, level: float, reach: int) -> dict[str, Recogniser]:
     """Every system by its name in Tables IV and XV, and ours. second: another recogniser (colour)."""
-    gray, other, basis = rivals.gray, GrayInput(second), pin.material.basis
+    gray = rivals.gray
+    other = GrayInput(second)
+    basis = pin.material.basis
     few, many = pca_counts(len(basis))
     before = {
         f"PCA-{few}": PCAProjection(basis, few),

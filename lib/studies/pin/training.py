@@ -71,7 +71,8 @@ def train_denoiser(learn: Tensor, held_out: Tensor, width: int, recipe: Recipe, 
     """PIN's DAE (Table I) on noisy faces of intensity 0.04. The source does not print its loss; mean squared error."""
     with seeded(recipe.seed):
         model = DenoisingAutoencoder(width).to(device)
-    loss, error = Denoising(learn, PIN_INTENSITY), partial(mean_loss, Denoising(held_out, PIN_INTENSITY))
+    loss = Denoising(learn, PIN_INTENSITY)
+    error = partial(mean_loss, Denoising(held_out, PIN_INTENSITY))
     history = fit(model, loss, len(learn), recipe, held_out=error, label="training the autoencoder")
     return {"weights": model.state_dict(), "history": history}
 
