@@ -8,7 +8,7 @@ evolution strategy with a diagonal covariance (the paper's Alg. 1) walks toward 
 adversarial side. Numbers that the paper leaves open are those of its authors' library RobFR.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,10 @@ Decision = Callable[[Tensor], Tensor]  # images (P, C, H, W) to bool (P,): is ea
 
 @dataclass(frozen=True)
 class Evolution:
-    """How the search walks; the defaults are RobFR's."""
+    """How long the search goes, when it reports, how it walks; the defaults are RobFR's."""
+
+    queries: int = 10_000  # decisions per pair, the start's included
+    report: tuple[int, ...] = (1000, 5000, 10_000)  # counts at which the distortion is noted
 
     covariance_rate: float = 0.001  # c_cov: how fast the covariance follows the path
     path_decay: float = 0.99  # 1 - c_c: memory of the evolution path
@@ -40,6 +43,14 @@ class Evolution:
     share: int = 20  # one in `share` coordinates mutates per query
     bisections: int = 10  # from the noise start toward the clean image (dodging)
     tries: int = 100  # noise images drawn for that start, at most
+
+    def __post_init__(self) -> None:
+        """Refuse counts that are never reached."""
+        if not self.bisections < self.queries or not all(0 < count <= self.queries for count in self.report):
+            raise WorkbookError(
+                f"More than {self.bisections} queries are needed and reports lie in 1 to {self.queries}, but "
+                f"{self.queries} queries and reports at {self.report} came: raise `queries` or lower `report`."
+            )
 
 
 ROBFR = Evolution()
@@ -81,27 +92,21 @@ def evolutionary(
     decision: Decision,
     x: Tensor,
     start: Tensor | None = None,
-    queries: int = 10_000,
-    *,
-    report: Iterable[int] = (1000, 5000, 10_000),
     settings: Evolution = ROBFR,
+    *,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Evolved:
-    """Bring adversarial images as close to `x` (P, C, H, W) in [0,1] as `queries` decisions per pair allow.
+    """Bring adversarial images as close to `x` (P, C, H, W) in [0,1] as `settings.queries` decisions per pair allow.
 
     `start`: adversarial images to come from, the other person's picture for impersonation; None for dodging: uniform
     noise, drawn until it is adversarial, then bisected toward `x`. Queries of the start count. Every query is one
     call of `decision` on all P images. A single positive answer is believed, as in the paper, so that against a random
     model the end may be judged otherwise when asked again. Pairs that are misjudged when clean should be left out.
     """
-    report = tuple(report)
+    report = torch.tensor(settings.report)
+    queries = settings.queries
     search = _Search.at(decision, x, settings, generator)
-    if not settings.bisections < queries or not all(0 < count <= queries for count in report):
-        raise WorkbookError(
-            f"More than {settings.bisections} queries are needed and reports lie in 1 to {queries}, but {queries} "
-            f"queries and reports at {report} came: raise `queries` or lower `report`."
-        )
     mse = torch.full((len(x), len(report)), torch.inf, dtype=x.dtype)
     with frozen(*getattr(decision, "modules", ())):
         used = search.begin(start, queries)
@@ -111,9 +116,9 @@ def evolutionary(
             search.learn(candidate, search.judge(candidate))
             if (query - used) % settings.window == 0:
                 search.adapt()
-            if query in report:
-                mse[:, torch.tensor(report) == query] = search.distortion().cpu()[:, None]
-    return Evolved(search.images.to(x.device), search.found.to(x.device), mse, report, queries)
+            if query in settings.report:
+                mse[:, report == query] = search.distortion().cpu()[:, None]
+    return Evolved(search.images.to(x.device), search.found.to(x.device), mse, settings.report, queries)
 
 
 @dataclass(eq=False)

@@ -6,6 +6,7 @@ one person; PIN only gives the size of 20x72 pixels and 1000 people. So we paste
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -54,17 +55,27 @@ def total_variation(sticker: Tensor) -> Tensor:
     return (down.square() + right.square() + 1e-5).sqrt().sum()
 
 
+@dataclass(frozen=True)
+class StickerTraining:
+    """How a sticker is trained; AdvHat's numbers where it prints them."""
+
+    steps: int = 1000
+    batch: int = 20  # faces per step
+    smoothness: float = 1e-4  # weight of the total variation
+    jitter: int = 1  # pixels
+    brightness: float = 0.05  # largest relative change
+    size: tuple[int, int] = (HEIGHT, WIDTH)
+
+
+ADVHAT = StickerTraining()
+
+
 def train_sticker(
     model: nn.Module,
     faces: Tensor,
     target: Tensor,
-    steps: int = 1000,
+    training: StickerTraining = ADVHAT,
     *,
-    batch: int = 20,
-    smoothness: float = 1e-4,
-    jitter: int = 1,
-    brightness: float = 0.05,
-    size: tuple[int, int] = (HEIGHT, WIDTH),
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
@@ -78,20 +89,20 @@ def train_sticker(
     generator = torch.Generator().manual_seed(seed)
     device = device_of(model) or faces.device
     aim = target.detach().reshape(1, -1).to(device)
-    sticker = torch.full((1, faces.shape[1], *size), 127 / 255, device=device)
+    sticker = torch.full((1, faces.shape[1], *training.size), 127 / 255, device=device)
     embed = embedder(model)
     velocity = torch.zeros_like(sticker)
     losses = []
     turned = None
-    draws = _batches(len(faces), batch, steps, generator)
+    draws = _batches(len(faces), training.batch, training.steps, generator)
     with frozen(model), differentiable():
-        for step, rows in enumerate(shown(draws, "sticker", steps) if progress else draws):
+        for step, rows in enumerate(shown(draws, "sticker", training.steps) if progress else draws):
             leaf = sticker.requires_grad_()
-            worn = _worn(faces[rows].to(device), leaf, jitter, brightness, generator)
+            worn = _worn(faces[rows].to(device), leaf, training, generator)
             loss = -(embed(worn) * aim).sum(1).mean()
-            (gradient,) = torch.autograd.grad(loss + smoothness * total_variation(leaf), leaf)
+            (gradient,) = torch.autograd.grad(loss + training.smoothness * total_variation(leaf), leaf)
             losses.append(loss.detach())
-            if turned is None and (2 * step >= steps or _settled(losses)):
+            if turned is None and (2 * step >= training.steps or _settled(losses)):
                 turned = step
             momentum, pace = WALKS[turned is not None]
             velocity = momentum * velocity + (1 - momentum) * gradient
@@ -99,10 +110,11 @@ def train_sticker(
     return sticker.cpu()
 
 
-def _worn(faces: Tensor, sticker: Tensor, jitter: int, brightness: float, generator: torch.Generator) -> Tensor:
+def _worn(faces: Tensor, sticker: Tensor, training: StickerTraining, generator: torch.Generator) -> Tensor:
     """The sticker as a camera may see it on each face: displaced, and brighter or darker."""
+    jitter = training.jitter
     shift = torch.randint(-jitter, jitter + 1, (2, len(faces)), generator=generator).to(faces.device)
-    light = 1 + brightness * (2 * uniform(faces, generator, (len(faces), 1, 1, 1)) - 1)
+    light = 1 + training.brightness * (2 * uniform(faces, generator, (len(faces), 1, 1, 1)) - 1)
     return paste(faces, (sticker * light).clamp(0, 1), (shift[0], shift[1]))
 
 

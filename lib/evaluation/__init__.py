@@ -1,6 +1,15 @@
 """How models are judged: verification, classification, confidence intervals, and the honesty checks of a defence."""
 
-from lib.evaluation.intervals import bootstrap, mean_interval, pair_bootstrap, pair_difference, std_interval, wilson
+from lib.evaluation.intervals import (
+    bootstrap,
+    mean_interval,
+    newcombe,
+    pair_bootstrap,
+    pair_difference,
+    rate_difference,
+    std_interval,
+    wilson,
+)
 from lib.evaluation.verification import auc, eer, error_at_threshold, roc, tar_at_far, ten_fold_accuracy, worst_scores
 from lib.interval import Interval
 
@@ -11,8 +20,10 @@ __all__ = [
     "eer",
     "error_at_threshold",
     "mean_interval",
+    "newcombe",
     "pair_bootstrap",
     "pair_difference",
+    "rate_difference",
     "roc",
     "std_interval",
     "tar_at_far",

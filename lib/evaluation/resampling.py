@@ -34,6 +34,15 @@ def units(same: Tensor, people: Tensor | None) -> int:
     return len(same) if people is None else len(torch.as_tensor(people).unique())
 
 
+def fewest_units(same: Tensor, people: Tensor | None) -> int:
+    """Number of independent units of the rarer kind of pair: its pairs, or the people in them where these are given."""
+    kinds = [same.bool(), ~same.bool()]
+    if people is None:
+        return min(int(kind.sum()) for kind in kinds)
+    people = torch.as_tensor(people).cpu()
+    return min(len(people[kind].unique()) for kind in kinds)
+
+
 def clusters_of(clusters: Tensor | None, n: int) -> list[Tensor] | None:
     """Rows of each cluster of `clusters` (n,), or None without clusters."""
     if clusters is None:

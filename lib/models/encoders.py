@@ -13,7 +13,7 @@ from lib.models.resnets import Norm, ResNet
 
 
 class FaceEncoder(Recogniser):
-    """A ResNet trunk and a linear embedding: images (n, channels, *size) in [0,1] to raw embeddings (n, dim).
+    """A ResNet trunk and a linear embedding: images (n, 3, *size) in [0,1] to raw embeddings (n, dim).
 
     size, depth, width, stem, norm: see `lib.models.resnets.ResNet`. ACL-triplet's network is depth 50 at width 64.
     """
@@ -26,10 +26,9 @@ class FaceEncoder(Recogniser):
         stem: str = "half",
         dim: int = 128,
         norm: Norm = nn.BatchNorm2d,
-        channels: int = 3,
     ):
-        super().__init__(f"ResNet-{depth} of width {width}", size, mean=0.5, std=0.25, channels=channels)
-        self.trunk = ResNet(depth, width, stem, norm, channels)
+        super().__init__(f"ResNet-{depth} of width {width}", size, mean=0.5, std=0.25)
+        self.trunk = ResNet(depth, width, stem, norm)
         self.embedding = nn.Linear(self.trunk.dim, dim)
 
     def features(self, x: Tensor) -> Tensor:

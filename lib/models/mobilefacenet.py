@@ -100,10 +100,11 @@ class MobileFaceNet(Recogniser):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch normalisation and, unless `linear`, a PReLU per channel."""
+    """Convolution (padded where its kernel is 3), batch normalisation and, unless `linear`, a PReLU per channel."""
 
-    def __init__(self, inner: int, outer: int, kernel: int | tuple, stride: int, pad: int, groups: int, linear: bool):
+    def __init__(self, inner: int, outer: int, kernel: int | tuple, stride: int, groups: int, linear: bool):
         super().__init__()
+        pad = int(kernel == 3)
         self.conv = nn.Conv2d(inner, outer, kernel, stride, pad, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outer)
         self.prelu = nn.Identity() if linear else nn.PReLU(outer)
@@ -118,12 +119,12 @@ class MobileFaceNetPReLU(Recogniser):
 
     def __init__(self) -> None:
         super().__init__("MobileFaceNet-PReLU", (112, 112), 127.5 / 255, 128 / 255)
-        self.conv1 = ConvBlock(3, 64, 3, 2, 1, 1, linear=False)
-        self.dw_conv1 = ConvBlock(64, 64, 3, 1, 1, 64, linear=False)
+        self.conv1 = ConvBlock(3, 64, 3, 2, 1, linear=False)
+        self.dw_conv1 = ConvBlock(64, 64, 3, 1, 64, linear=False)
         self.blocks = trunk(prelu_block)
-        self.conv2 = ConvBlock(128, 512, 1, 1, 0, 1, linear=False)
-        self.linear7 = ConvBlock(512, 512, (7, 6), 1, 0, 512, linear=True)
-        self.linear1 = ConvBlock(512, 128, 1, 1, 0, 1, linear=True)
+        self.conv2 = ConvBlock(128, 512, 1, 1, 1, linear=False)
+        self.linear7 = ConvBlock(512, 512, (7, 6), 1, 512, linear=True)
+        self.linear1 = ConvBlock(512, 128, 1, 1, 1, linear=True)
 
     def features(self, x: Tensor) -> Tensor:
         """(n, 3, 112, 112) normalised, of which the middle 96 columns are read, to (n, 128)."""
