@@ -10,7 +10,16 @@ from lib.evaluation.intervals import (
     std_interval,
     wilson,
 )
-from lib.evaluation.verification import auc, eer, error_at_threshold, roc, tar_at_far, ten_fold_accuracy, worst_scores
+from lib.evaluation.verification import (
+    auc,
+    eer,
+    error_at_threshold,
+    one_minus_eer,
+    roc,
+    tar_at_far,
+    ten_fold_accuracy,
+    worst_scores,
+)
 from lib.interval import Interval
 
 __all__ = [
@@ -21,6 +30,7 @@ __all__ = [
     "error_at_threshold",
     "mean_interval",
     "newcombe",
+    "one_minus_eer",
     "pair_bootstrap",
     "pair_difference",
     "rate_difference",

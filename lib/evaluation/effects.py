@@ -33,3 +33,8 @@ def superiority(first: Tensor, second: Tensor) -> float:
 def mean_where(values: Tensor, chosen: Tensor) -> float:
     """Mean of the values (seeds, n) where `chosen` (seeds, n) is true; not a number where it is nowhere."""
     return values[chosen].double().mean().item()
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson correlation of two vectors (n,)."""
+    return torch.corrcoef(torch.stack([first, second]))[0, 1]

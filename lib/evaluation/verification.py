@@ -51,6 +51,11 @@ def eer(scores: Tensor, same: Tensor, weights: Tensor | None = None) -> float | 
     return _result((left + step * (right - left)).squeeze(1), weights)
 
 
+def one_minus_eer(scores: Tensor, same: Tensor, weights: Tensor | None = None) -> float | Tensor:
+    """1 less the equal error rate: higher is better, as of a recogniser's other numbers."""
+    return 1 - eer(scores, same, weights)
+
+
 def roc(scores: Tensor, same: Tensor) -> Roc:
     """The ROC curve, one operating point per distinct score, as scikit-learn's `roc_curve(drop_intermediate=False)`."""
     values, labels, _ = checked(scores, same)

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from lib.defences.pca import Basis, coefficients, rebuild
-from lib.models import Recogniser, similarity
+from lib.models import Recogniser
+from lib.models.base import embed_any
 from lib.studies.pin.reinforce import UNIT, Choices
 from lib.studies.pin.selection import (
+    GRADIENT_BASELINES,
     exact_gradient,
     oracle_mask,
     policy_gradient,
@@ -64,8 +66,8 @@ def bits_of(p: Tensor, masks: Tensor) -> Tensor:
     )
 
 
-def overlap(masks: Tensor) -> Tensor:
-    """Jaccard overlap (pairs,) of the masks (n, N) of neighbouring rows: size of the common part over the union's."""
+def jaccard(masks: Tensor) -> Tensor:
+    """Jaccard index (pairs,) of the masks (n, N) of neighbouring rows: size of the common part over the union's."""
     first = masks[0::2][: len(masks) // 2]
     second = masks[1::2]
     return (first * second).sum(1) / torch.maximum(first, second).sum(1).clamp_min(1)
@@ -84,7 +86,7 @@ def share_of_the_way(own: Tensor, worst: Tensor, best: Tensor) -> Tensor:
 
 
 def estimator_study(
-    found: Choices, logits: Tensor, penalty: float, norm: str, baselines: Sequence[str], draws: int, repeats: int
+    found: Choices, logits: Tensor, penalty: float, norm: str, draws: int, repeats: int
 ) -> dict[str, dict[str, float]]:
     """REINFORCE's estimates at fixed `logits` (n, N), repeated, as {baseline: results}.
 
@@ -95,7 +97,7 @@ def estimator_study(
     exact = exact_gradient(found.weights, logits, penalty) if norm == "squared" else None
     generator = torch.Generator(logits.device)
     results = {}
-    for baseline in baselines:
+    for baseline in GRADIENT_BASELINES:
         generator.manual_seed(0)
         total = square = torch.zeros_like(logits, dtype=torch.float64)
         slopes = []
@@ -145,6 +147,11 @@ def oracle_scores(
     """Cosines (P,) of pairs behind oracle masks: "clean" of x with y, "attacked" of the attacked x with y."""
     second = oracle_project(basis, y, y, penalty)
     return {
-        "clean": similarity(model, oracle_project(basis, x, x, penalty), second),
-        "attacked": similarity(model, oracle_project(basis, attacked, x, penalty), second),
+        "clean": _cosines(model, oracle_project(basis, x, x, penalty), second),
+        "attacked": _cosines(model, oracle_project(basis, attacked, x, penalty), second),
     }
+
+
+def _cosines(model: Recogniser, x: Tensor, y: Tensor) -> Tensor:
+    """Cosines (P,) of projected pairs, whose values may leave [0,1]."""
+    return (embed_any(model, x) * embed_any(model, y)).sum(1).cpu()
