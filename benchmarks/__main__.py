@@ -20,6 +20,7 @@ from benchmarks.ancra_training import training_ratios
 from benchmarks.timing import measure, report, smooth_images
 from lib.attacks import (
     PGD,
+    Evolution,
     Linf,
     PairLogits,
     ascend,
@@ -256,7 +257,8 @@ def evolutionary_ratio(case: Case, rounds: int, device: str) -> list[bool]:
                 decision(images)
 
     queries()  # warm-up
-    own = {"own": lambda: evolutionary(lambda _: flags, images, start, STEPS + 1, report=()), "queries": queries}
+    search = Evolution(queries=STEPS + 1, report=())
+    own = {"own": lambda: evolutionary(lambda _: flags, images, start, search), "queries": queries}
     times = measure(own, rounds, device)
     title = f"Evolutionary attack's own work on {len(images)} pairs / its model queries"
     return [report(title, times["own"], times["queries"], "at most 0.2", lambda ratio: ratio <= 0.2)]

@@ -1,5 +1,7 @@
 """Doors to attacks written by others, which know only classifiers, one epsilon, and rows without a name."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
@@ -62,6 +64,15 @@ class KnownRows(nn.Module):
         return self.model(x)
 
 
+@dataclass(frozen=True)
+class PairHead:
+    """How a cosine becomes logits: the decision's `threshold` (or one per pair), the `scale`, the number of classes."""
+
+    threshold: float | Tensor = 0.3
+    scale: float = 10.0
+    classes: int = 4
+
+
 class PairLogits(KnownRows):
     """A verification pair as a classifier that torchattacks and AutoAttack can attack; class 1 says "same person".
 
@@ -71,28 +82,22 @@ class PairLogits(KnownRows):
 
         torchattacks.PGD(PairLogits(model, probes, reference))(probes, same.long())
 
-    Args: probes (n, C, H, W) in [0,1], no two alike; reference images (n, C, H, W) or embeddings (n, d); threshold a
-    float or (n,); eps per image (n,) when the budgets differ (attack `squeezed` with `self.eps`, then `unsqueeze`).
+    Args: probes (n, C, H, W) in [0,1], no two alike; reference images (n, C, H, W) or embeddings (n, d); eps per image
+    (n,) when the budgets differ (attack `squeezed` with `self.eps`, then `unsqueeze`); head: fields of `PairHead`.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        probes: Tensor,
-        reference: Tensor,
-        *,
-        threshold: float | Tensor = 0.3,
-        scale: float = 10.0,
-        classes: int = 4,
-        eps: Size | None = None,
+        self, model: nn.Module, probes: Tensor, reference: Tensor, *, eps: Size | None = None, **head: object
     ) -> None:
         super().__init__(model, probes, eps)
+        head = PairHead(**head)
         self.references = reference_embeddings(model, reference)
         if len(self.references) != len(probes):
             raise WorkbookError(f"{len(probes)} probes came with {len(self.references)} references: pair them up.")
-        level = torch.as_tensor(threshold, dtype=self.references.dtype, device=self.references.device)
+        level = torch.as_tensor(head.threshold, dtype=self.references.dtype, device=self.references.device)
         self.threshold = level.expand(len(probes))
-        self.scale, self.pads = scale, classes - 2
+        self.scale = head.scale
+        self.pads = head.classes - 2
 
     def logits(self, x: Tensor, rows: Tensor) -> Tensor:
         """Logits (b, classes) of probes in [0,1]."""

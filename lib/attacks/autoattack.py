@@ -16,10 +16,41 @@ from torch import Tensor, nn
 from lib.attacks.adapters import KnownRows, PairLogits
 from lib.attacks.budgets import Size, number
 from lib.attacks.guard import check_images, device_of, differentiable, frozen
+from lib.data.examples import ImagePairs
 from lib.errors import WorkbookError, choices
 
 VERSIONS = {"standard": ("apgd-ce", "apgd-t", "fab-t", "square"), "rand": ("apgd-ce", "apgd-dlr")}
 WHITE_BOX = {"apgd-ce", "apgd-t", "apgd-dlr", "fab", "fab-t"}
+
+
+@dataclass(frozen=True)
+class AutoAttackSettings:
+    """How AutoAttack runs. version: "standard"; "rand" (APGD with 20 EOT draws) for models that draw; names of attacks.
+
+    `iterations` and `queries` below the official 100 and 5000 make a quick look, not an AutoAttack number.
+    """
+
+    version: str | tuple[str, ...] = "standard"
+    norm: str = "Linf"
+    batch: int = 250
+    iterations: int = 100
+    queries: int = 5000
+    targets: int = 9  # classes of the targeted attacks
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attacks in their order."""
+        version = self.version
+        names = VERSIONS.get(version, (version,)) if isinstance(version, str) else tuple(version)
+        if not set(names) <= {*WHITE_BOX, "square"}:
+            known = f"{choices([*VERSIONS])} or attacks of {choices(sorted({*WHITE_BOX, 'square'}))}"
+            raise WorkbookError(f"AutoAttack runs {known}, not {version}: choose among these.")
+        return names
+
+    @property
+    def random(self) -> bool:
+        """Whether it averages over draws."""
+        return self.version == "rand"
 
 
 @dataclass(frozen=True)
@@ -34,27 +65,16 @@ class AutoAttackResult:
 
 
 def autoattack(
-    model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
-    eps: Size,
-    *,
-    norm: str = "Linf",
-    version: str | tuple[str, ...] = "standard",
-    seed: int = 0,
-    batch: int = 250,
-    iterations: int = 100,
-    queries: int = 5000,
-    targets: int = 9,
+    model: nn.Module, x: Tensor, labels: Tensor, eps: Size, *, seed: int = 0, **options: object
 ) -> AutoAttackResult:
     """AutoAttack on a classifier with at least 4 classes: images (n, C, H, W) in [0,1], labels (n,), logits as output.
 
-    `version`: "standard"; "rand" for models that draw random numbers (APGD with 20 EOT draws); or names of attacks.
-    `eps` may differ per image (n,) when no two images are alike. `iterations` and `queries` below the official 100
-    and 5000 make a quick look, not an AutoAttack number. The global random state is left as it was.
+    options: fields of `AutoAttackSettings`. `eps` may differ per image (n,) when no two images are alike. The global
+    random state is left as it was.
     """
     check_images(x)
-    names = _attack_names(version)
+    settings = AutoAttackSettings(**options)
+    names = settings.names
     if isinstance(eps, Tensor) and eps.numel() > 1 and not isinstance(model, KnownRows):
         model = KnownRows(model, x, eps)
     known = model if isinstance(model, KnownRows) and model.eps is not None else None
@@ -62,87 +82,83 @@ def autoattack(
     inputs = inputs.to(device_of(model) or x.device)
     labels = labels.to(inputs.device)
     with _quiet(inputs.device), frozen(model), differentiable():
-        logits = _logits(model, inputs, batch)
-        attack = _official(model, inputs, logits, size, norm, seed, version == "rand", targets)
-        for part in (attack.apgd, attack.apgd_targeted, attack.fab):
-            part.n_iter = iterations
-        attack.square.n_queries = queries
-        signs = _signs_before(model, inputs[:batch], labels[:batch], logits[:batch], version == "rand")
+        logits = _logits(model, inputs, settings.batch)
+        attack = _official(model, inputs, logits.shape[1], size, settings, seed)
+        signs = _signs_before(model, inputs, labels, logits, settings)
         clean = logits.argmax(1) == labels
-        images, survivors = _in_sequence(attack, names, inputs, labels, clean, batch)
+        images, survivors = _in_sequence(attack, inputs, labels, clean, settings)
         if known:
             images = known.unsqueeze(images, torch.arange(len(x), device=images.device))
     survivors = {name: alive.to(x.device) for name, alive in survivors.items()}
-    images, clean, robust = images.to(x.device), clean.to(x.device), survivors[names[-1]]
+    images = images.to(x.device)
+    clean = clean.to(x.device)
+    robust = survivors[names[-1]]
     images = torch.where((clean & ~robust).view(-1, 1, 1, 1), images, x)
     return AutoAttackResult(images, clean, robust, survivors, (*signs, *_signs_after(survivors)))
 
 
 def autoattack_pairs(
     model: nn.Module,
-    probes: Tensor,
-    reference: Tensor,
-    same: Tensor,
+    pairs: ImagePairs,
     eps: Size,
     *,
     threshold: float | Tensor,
+    reference: Tensor | None = None,
     **options: object,
 ) -> AutoAttackResult:
     """AutoAttack on verification pairs judged at `threshold`: `robust` are the pairs still judged as `same` says.
 
-    Probes (n, C, H, W), no two alike; reference images or embeddings; `same` BoolTensor (n,); `eps` may be per image;
-    `options` as in `autoattack`.
+    No two first images alike; `reference`: embeddings (P, d) to use in place of those of `pairs.y`; `eps` may be per
+    pair; `options` as in `autoattack`, with its `seed`.
     """
-    pairs = PairLogits(model, probes, reference, threshold=threshold, eps=eps)
-    return autoattack(pairs, probes, same.long(), eps, targets=1, **options)
+    anchors = pairs.y if reference is None else reference
+    logits = PairLogits(model, pairs.x, anchors, threshold=threshold, eps=eps)
+    return autoattack(logits, pairs.x, pairs.same.long(), eps, targets=1, **options)
 
 
 def _in_sequence(
-    attack: AutoAttack, names: tuple[str, ...], x: Tensor, labels: Tensor, clean: Tensor, batch: int
+    attack: AutoAttack, x: Tensor, labels: Tensor, clean: Tensor, settings: AutoAttackSettings
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Each attack on the survivors of those before it; the survivors (n,) after each."""
-    images, robust, survivors = x.clone(), clean.clone(), {}
-    for name in names:
+    images = x.clone()
+    robust = clean.clone()
+    survivors = {}
+    for name in settings.names:
         alive = robust.nonzero().squeeze(1)
         if len(alive):
             attack.attacks_to_run = [name]
-            found, _ = attack.run_standard_evaluation(x[alive], labels[alive], batch_size=batch)
+            found, _ = attack.run_standard_evaluation(x[alive], labels[alive], batch_size=settings.batch)
             broken = (found != x[alive]).flatten(1).any(1)
-            images[alive[broken]], robust[alive[broken]] = found[broken], False
+            images[alive[broken]] = found[broken]
+            robust[alive[broken]] = False
         survivors[name] = robust.clone()
     return images, survivors
 
 
-def _attack_names(version: str | tuple[str, ...]) -> tuple[str, ...]:
-    known = (*WHITE_BOX, "square")
-    names = VERSIONS.get(version, (version,)) if isinstance(version, str) else tuple(version)
-    if not set(names) <= set(known):
-        raise WorkbookError(
-            f"AutoAttack runs {choices([*VERSIONS])} or attacks of {choices(sorted(known))}, not {version}."
-        )
-    return names
-
-
 def _official(
-    model: nn.Module, x: Tensor, logits: Tensor, eps: float, norm: str, seed: int, random: bool, targets: int
+    model: nn.Module, x: Tensor, classes: int, eps: float, settings: AutoAttackSettings, seed: int
 ) -> AutoAttack:
-    """The official attack with its official settings, and no more target classes than there are."""
-    classes = logits.shape[1]
+    """The official attack as `settings` say, with no more target classes than there are."""
     if classes < 4:
         raise WorkbookError(f"AutoAttack needs 4 classes, this model has {classes}: attack its margin with `ascend`.")
-    if norm not in ("Linf", "L2"):
-        raise WorkbookError(f'AutoAttack knows the norms "Linf" and "L2", not {norm!r}: choose one of them.')
-    version = "rand" if random else "standard"
-    attack = AutoAttack(model, norm=norm, eps=eps, seed=seed, version=version, device=x.device)
-    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(targets, classes - 1)
+    if settings.norm not in ("Linf", "L2"):
+        raise WorkbookError(f'AutoAttack knows the norms "Linf" and "L2", not {settings.norm!r}: choose one of them.')
+    version = "rand" if settings.random else "standard"
+    attack = AutoAttack(model, norm=settings.norm, eps=eps, seed=seed, version=version, device=x.device)
+    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = min(settings.targets, classes - 1)
+    for part in (attack.apgd, attack.apgd_targeted, attack.fab):
+        part.n_iter = settings.iterations
+    attack.square.n_queries = settings.queries
     return attack
 
 
 @contextmanager
 def _quiet(device: torch.device) -> Iterator[None]:
     """No prints, logs or warnings of old calls; the global random state and the debugger's trace as they were."""
-    logger, trace = logging.getLogger("auto-attack"), sys.gettrace()
-    devices, silenced = [device] if device.type == "cuda" else [], logger.disabled
+    logger = logging.getLogger("auto-attack")
+    trace = sys.gettrace()
+    devices = [device] if device.type == "cuda" else []
+    silenced = logger.disabled
     logger.disabled = True
     try:
         with redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.random.fork_rng(devices):
@@ -158,10 +174,15 @@ def _logits(model: nn.Module, x: Tensor, batch: int) -> Tensor:
     return torch.cat([model(part) for part in x.split(batch)])
 
 
-def _signs_before(model: nn.Module, x: Tensor, labels: Tensor, logits: Tensor, random: bool) -> list[str]:
+def _signs_before(
+    model: nn.Module, x: Tensor, labels: Tensor, logits: Tensor, settings: AutoAttackSettings
+) -> list[str]:
     """AutoAttack's own checks, on one batch: randomness, softmax outputs, vanishing gradients."""
     signs = []
-    if not random and not torch.equal(_logits(model, x, len(x)), _logits(model, x, len(x))):
+    x = x[: settings.batch]
+    labels = labels[: settings.batch]
+    logits = logits[: settings.batch]
+    if not settings.random and not torch.equal(_logits(model, x, len(x)), _logits(model, x, len(x))):
         signs.append('The model draws random numbers: use version "rand".')
     if logits.min() >= 0 and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-3):
         signs.append("The outputs look like probabilities: pass logits.")

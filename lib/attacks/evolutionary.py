@@ -8,7 +8,7 @@ evolution strategy with a diagonal covariance (the paper's Alg. 1) walks toward 
 adversarial side. Numbers that the paper leaves open are those of its authors' library RobFR.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -28,7 +28,10 @@ Decision = Callable[[Tensor], Tensor]  # images (P, C, H, W) to bool (P,): is ea
 
 @dataclass(frozen=True)
 class Evolution:
-    """How the search walks; the defaults are RobFR's."""
+    """How long the search goes, when it reports, how it walks; the defaults are RobFR's."""
+
+    queries: int = 10_000  # decisions per pair, the start's included
+    report: tuple[int, ...] = (1000, 5000, 10_000)  # counts at which the distortion is noted
 
     covariance_rate: float = 0.001  # c_cov: how fast the covariance follows the path
     path_decay: float = 0.99  # 1 - c_c: memory of the evolution path
@@ -40,6 +43,14 @@ class Evolution:
     share: int = 20  # one in `share` coordinates mutates per query
     bisections: int = 10  # from the noise start toward the clean image (dodging)
     tries: int = 100  # noise images drawn for that start, at most
+
+    def __post_init__(self) -> None:
+        """Refuse counts that are never reached."""
+        if not self.bisections < self.queries or not all(0 < count <= self.queries for count in self.report):
+            raise WorkbookError(
+                f"More than {self.bisections} queries are needed and reports lie in 1 to {self.queries}, but "
+                f"{self.queries} queries and reports at {self.report} came: raise `queries` or lower `report`."
+            )
 
 
 ROBFR = Evolution()
@@ -81,26 +92,21 @@ def evolutionary(
     decision: Decision,
     x: Tensor,
     start: Tensor | None = None,
-    queries: int = 10_000,
-    *,
-    report: Iterable[int] = (1000, 5000, 10_000),
     settings: Evolution = ROBFR,
+    *,
     generator: torch.Generator | None = None,
     progress: bool = False,
 ) -> Evolved:
-    """Bring adversarial images as close to `x` (P, C, H, W) in [0,1] as `queries` decisions per pair allow.
+    """Bring adversarial images as close to `x` (P, C, H, W) in [0,1] as `settings.queries` decisions per pair allow.
 
     `start`: adversarial images to come from, the other person's picture for impersonation; None for dodging: uniform
     noise, drawn until it is adversarial, then bisected toward `x`. Queries of the start count. Every query is one
     call of `decision` on all P images. A single positive answer is believed, as in the paper, so that against a random
     model the end may be judged otherwise when asked again. Pairs that are misjudged when clean should be left out.
     """
-    report, search = tuple(report), _Search.at(decision, x, settings, generator)
-    if not settings.bisections < queries or not all(0 < count <= queries for count in report):
-        raise WorkbookError(
-            f"More than {settings.bisections} queries are needed and reports lie in 1 to {queries}, but {queries} "
-            f"queries and reports at {report} came: raise `queries` or lower `report`."
-        )
+    report = torch.tensor(settings.report)
+    queries = settings.queries
+    search = _Search.at(decision, x, settings, generator)
     mse = torch.full((len(x), len(report)), torch.inf, dtype=x.dtype)
     with frozen(*getattr(decision, "modules", ())):
         used = search.begin(start, queries)
@@ -110,9 +116,9 @@ def evolutionary(
             search.learn(candidate, search.judge(candidate))
             if (query - used) % settings.window == 0:
                 search.adapt()
-            if query in report:
-                mse[:, torch.tensor(report) == query] = search.distortion().cpu()[:, None]
-    return Evolved(search.images.to(x.device), search.found.to(x.device), mse, report, queries)
+            if query in settings.report:
+                mse[:, report == query] = search.distortion().cpu()[:, None]
+    return Evolved(search.images.to(x.device), search.found.to(x.device), mse, settings.report, queries)
 
 
 @dataclass(eq=False)
@@ -168,7 +174,8 @@ class _Search:
         """Uniform noise, drawn again where it is not adversarial; pairs that have theirs wait for the others."""
         used = 0
         while used < tries and not self.found.all():
-            noise, used = uniform(self.clean, self.generator), used + 1
+            noise = uniform(self.clean, self.generator)
+            used = used + 1
             self.images = torch.where(self.found.view(-1, 1, 1, 1), self.images, noise)
             self.found = self.found | self.judge(self.images)
         return used
@@ -179,19 +186,22 @@ class _Search:
             middle = (near + self.images) / 2
             answer = self.judge(middle)
             adversarial = answer.view(-1, 1, 1, 1)
-            near, self.images = torch.where(adversarial, near, middle), torch.where(adversarial, middle, self.images)
+            near = torch.where(adversarial, near, middle)
+            self.images = torch.where(adversarial, middle, self.images)
             self.found = self.found | answer
 
     def propose(self) -> Tensor:
         """A candidate per pair: a mutation of the image, put on the sphere around `x` with 1 - mu of the distance."""
-        settings, tiny = self.settings, torch.finfo(self.clean.dtype).tiny
+        settings = self.settings
+        tiny = torch.finfo(self.clean.dtype).tiny
         chosen = _weighted_draw(self.covariance, max(1, self.covariance.shape[1] // settings.share), self.generator)
         spread = self.covariance.gather(1, chosen).sqrt_()
         self.mutation.zero_().scatter_(1, chosen, normal(spread, self.generator).mul_(spread))
         grid = self.mutation.view(len(self.clean), -1, settings.grid, settings.grid)
         move = F.interpolate(grid, self.clean.shape[2:], mode="bilinear")
         offset = self.images - self.clean
-        distance, left = norms(offset), 1 - self.mu
+        distance = norms(offset)
+        left = 1 - self.mu
         move.mul_(settings.sigma * distance / norms(move).clamp_min_(tiny)).addcmul_(offset, left)
         return move.mul_(left * distance / norms(move).clamp_min_(tiny)).add_(self.clean).clamp_(0, 1)
 
@@ -201,7 +211,8 @@ class _Search:
         self.images = torch.where(adversarial.view(-1, 1, 1, 1), candidate, self.images)
         self.found = self.found | adversarial
         accepted = adversarial.to(self.wins)
-        self.wins, accepted = self.wins + accepted, accepted[:, None]  # accepted: 1 moves a row, 0 leaves it
+        self.wins = self.wins + accepted  # accepted: 1 moves a row, 0 leaves it
+        accepted = accepted[:, None]
         fresh = (1 - settings.path_decay**2) ** 0.5
         self.path.mul_(1 - (1 - settings.path_decay) * accepted).addcmul_(self.mutation, fresh * accepted)
         rate = settings.covariance_rate * accepted

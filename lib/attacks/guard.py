@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WorkbookError
-from lib.models.base import evaluating
+from lib.models.base import check_range, evaluating
 
 DROPOUT = nn.modules.dropout._DropoutNd
 
@@ -67,11 +67,6 @@ def check_images(x: Tensor, rows: int | None = None) -> None:
         raise WorkbookError(
             f"Attacks take at least one image, but the batch {tuple(x.shape)} is empty: check its index."
         )
-    low, high = (value.item() for value in x.detach().aminmax())
-    if not (low >= -1e-6 and high <= 1 + 1e-6):  # also catches NaN
-        raise WorkbookError(
-            f"Attacks take images in [0,1], but values from {low:.4g} to {high:.4g} came: scale them and leave "
-            "normalisation to the model."
-        )
+    check_range(x)
     if rows is not None and rows != len(x):
         raise WorkbookError(f"The objective was made for {rows} images, but {len(x)} came: pass the same rows to both.")

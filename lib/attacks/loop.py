@@ -15,9 +15,10 @@ from lib.attacks.objectives import Objective
 from lib.attacks.settings import Settings
 from lib.errors import WorkbookError
 from lib.models.base import batch_size
-from lib.progress import progress as shown
+from lib.progress import progress
 
 Score = Objective | Callable[[Tensor], Tensor]
+OnStep = Callable[[int, Tensor, Tensor], None]  # the step's number from 0, images (n, C, H, W), their scores (n,)
 
 
 def ascend(
@@ -27,25 +28,29 @@ def ascend(
     settings: Settings,
     *,
     generator: torch.Generator | None = None,
-    amp: bool = False,
-    progress: bool = False,
+    on_step: OnStep | None = None,
 ) -> Tensor:
-    """Walk images `x` (n, C, H, W) in [0,1] uphill on `objective` inside `budget`; returns them on the device of `x`.
+    """Move images `x` (n, C, H, W) in [0,1] uphill on `objective` inside `budget`; returns them on the device of `x`.
 
     `objective` gives scores (n,) of images: an `Objective`, or any callable (whose model is then not put in eval mode).
     One forward and one input gradient per step, times `eot` and `scales`; weights never get a gradient. With
     `keep="last"` and one climb this is the textbook attack; `keep="best"` returns each image's highest score met.
-    `generator` feeds starts and input diversity, default the global one. `amp` runs the model under bfloat16 autocast.
+    `generator` feeds starts and input diversity, default the global one. `on_step(step, images, scores)` is told each
+    iterate that a gradient was taken at, from the start on, but not the images returned; the climb goes on in the same
+    memory, so it copies what it keeps.
     Raises WorkbookError for images or scores of the wrong shape, range or value.
     """
     check_images(x, len(objective) if getattr(objective, "references", ()) else None)
+    if isinstance(settings.start, Tensor) and settings.start.shape != x.shape:
+        came = f"{tuple(settings.start.shape)} for images {tuple(x.shape)}"
+        raise WorkbookError(f"A start has the shape of the images, but {came} came: give one start per image.")
     if settings.keep == "best" and getattr(objective, "coupled", False):
         raise WorkbookError('A coupled objective has no best image of its own per row: use keep="last".')
     modules = getattr(objective, "modules", ())
     with frozen(*modules, dropout=settings.dropout), differentiable():
         region = budget.around(arranged(x.detach().to(getattr(objective, "device", None) or x.device), *modules))
         step = settings.step_size(region.clean, region.radius)
-        climber = _Climber(objective, settings, region, step, generator, amp, progress)
+        climber = _Climber(objective, settings, region, step, generator, on_step)
         images = reduce(_better, (climber.climb() for _ in range(settings.restarts)))[0]
         return torch.empty_like(x).copy_(images)
 
@@ -57,16 +62,15 @@ def in_batches(
     settings: Settings,
     *,
     batch: int | None = None,
-    progress: bool = False,
-    **keywords,
+    **keywords: object,
 ) -> Tensor:
     """`ascend` on `batch` images at a time (default: 32 on a CPU, 256 on a GPU), the rows of everything cut alike.
 
-    Random numbers are drawn batch by batch, so results with a random start depend on `batch`.
+    Random numbers are drawn batch by batch, so results with a random start depend on `batch`. keywords: `ascend`'s.
     """
     batch = batch_size(batch, getattr(objective, "device", None) or x.device)
     if len(x) <= batch:
-        return ascend(objective, x, budget, settings, progress=progress, **keywords)
+        return ascend(objective, x, budget, settings, **keywords)
     if not hasattr(objective, "rows"):
         raise WorkbookError(
             "A plain function cannot be cut into batches: wrap it in an `Objective` with its references."
@@ -76,7 +80,7 @@ def in_batches(
     return torch.cat(
         [
             ascend(objective.rows(part), x[part], budget.rows(part), settings.rows(part), **keywords)
-            for part in (shown(parts, "attack") if progress else parts)
+            for part in progress(parts, "attack")
         ]
     )
 
@@ -92,8 +96,8 @@ def scores(objective: Objective, x: Tensor) -> Tensor:
         return torch.cat([(objective if whole else objective.rows(part))(x[part].to(device)) for part in parts])
 
 
-def worst_case(judge: Objective, *candidates: Tensor) -> Tensor:
-    """Per image, the candidate (n, C, H, W) with the highest score of `judge`: the worst case over several attacks."""
+def strongest(judge: Objective, *candidates: Tensor) -> Tensor:
+    """Per image, the candidate (n, C, H, W) with the highest score of `judge`: the strongest of several attacks."""
     worst = torch.stack([scores(judge, images) for images in candidates]).argmax(0).to(candidates[0].device)
     return torch.stack(candidates)[worst, torch.arange(len(worst), device=worst.device)]
 
@@ -116,17 +120,20 @@ class _Climber:
     region: Region
     step: Tensor
     generator: torch.Generator | None
-    amp: bool
-    progress: bool
+    on_step: OnStep | None
     momentum: Tensor | None = field(default=None, init=False)
 
     def climb(self) -> Found:
-        settings, best = self.settings, self.settings.keep == "best"
-        images, self.momentum, pulse = torch.empty_like(self.region.clean).copy_(self.start()), None, 0.0
-        found = self.scored(self.region.clean) if best and settings.start != "clean" else None
-        turns = range(settings.count)
-        for turn in shown(turns, "attack") if self.progress else turns:
+        settings = self.settings
+        best = self.settings.keep == "best"
+        images = torch.empty_like(self.region.clean).copy_(self.start())
+        self.momentum = None
+        pulse = 0.0
+        found = self.scored(self.region.clean) if best and settings.moved else None
+        for turn in range(settings.count):
             gradient, score = self.gradient(images)
+            if self.on_step:
+                self.on_step(turn, images, score)
             if best:
                 here = self.scored(images) if settings.looks_elsewhere else (images, score)
                 found = _better(found or (images, score - torch.inf), here)
@@ -139,7 +146,10 @@ class _Climber:
         return _better(found, self.scored(images)) if found else self.scored(images)
 
     def start(self) -> Tensor:
-        clean, start = self.region.clean, self.settings.start
+        clean = self.region.clean
+        start = self.settings.start
+        if isinstance(start, Tensor):
+            return self.region.project_(start.detach().to(clean).clone())
         if start == "uniform":
             return self.region.sample(self.generator)
         if start == "gaussian":
@@ -148,8 +158,10 @@ class _Climber:
 
     def gradient(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Input gradient and score (n,), averaged over EOT draws and scale copies."""
-        leaf, draws = images.detach().requires_grad_(), self.settings.eot * self.settings.scales
-        gradient, total = None, 0.0
+        leaf = images.detach().requires_grad_()
+        draws = self.settings.eot * self.settings.scales
+        gradient = None
+        total = 0.0
         for _ in range(self.settings.eot):
             view = self.look(leaf)
             for scale in range(self.settings.scales):
@@ -176,7 +188,8 @@ class _Climber:
         return gradient.sign() if self.settings.rule == "sign" else gradient / (norms(gradient) + 1e-10)
 
     def move_(self, images: Tensor, direction: Tensor, turn: int) -> None:
-        step, steps = self.step, self.settings.steps
+        step = self.step
+        steps = self.settings.steps
         if isinstance(steps, Tensor):
             step = step * (turn < steps.to(step.device)).view(-1, 1, 1, 1)
         self.region.project_(images.addcmul_(direction, step))
@@ -187,7 +200,7 @@ class _Climber:
             return images, sum(self.evaluate(images) for _ in range(self.settings.eot)) / self.settings.eot
 
     def evaluate(self, images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, torch.bfloat16) if self.amp else nullcontext():
+        with torch.autocast(images.device.type, torch.bfloat16) if self.settings.amp else nullcontext():
             score = self.objective(images)
         if score.shape != (len(images),):
             raise WorkbookError(

@@ -1,4 +1,4 @@
-"""How an attack walks: one table of settings, with the named attacks as rows.
+"""How an attack steps: one table of settings. The attacks by name, each with its goal, are in `lib.attacks.named`.
 
     attack = PGD.but(steps=20, restarts=5, keep="best")
 
@@ -15,6 +15,7 @@ from lib.attacks.budgets import Size, per_image, rows_of
 from lib.errors import WorkbookError, choices
 
 CHOICES = {"rule": ("sign", "l2"), "start": ("clean", "uniform", "gaussian"), "keep": ("last", "best")}
+LEAST = {"steps": 0, "eot": 1, "scales": 1, "restarts": 1}
 RELATIVE = re.compile(r"\s*(?:(\d*\.?\d+)\s*\*\s*)?eps\s*(?:/\s*(\d*\.?\d+))?\s*")
 
 
@@ -25,7 +26,7 @@ class Settings:
     steps: int | Tensor = 10  # or one count per image (n,)
     step: Size = "2/255"  # also "eps", "eps/4", "2.5*eps/20", and tensors (n,)
     rule: str = "sign"  # "sign": x + step * sign(m); "l2": x + step * m / ||m||_2
-    start: str = "clean"  # "uniform": in the ball; "gaussian": 0.001 * N(0,1)
+    start: str | Tensor = "clean"  # "uniform": in the ball; "gaussian": 0.001 * N(0,1); or images (n, C, H, W)
     decay: float = 0.0  # momentum m <- decay * m + g / mean|g|; 0: m = g
     nesterov: bool = False  # take the gradient at x + decay * step * m
     diversity: float = 0.0  # probability of a random resize and padding before each gradient
@@ -35,15 +36,19 @@ class Settings:
     restarts: int = 1  # the best end of several climbs, per image
     keep: str = "last"  # "best": the worst case each image met on its way, the clean image included
     dropout: bool = False  # leave the model's dropout layers active (DFANet)
+    amp: bool = False  # run the model under bfloat16 autocast
 
     def __post_init__(self) -> None:
         """Refuse what the loop would misread."""
         for name, allowed in CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise WorkbookError(f"{name} is one of {choices(allowed)}, not {getattr(self, name)!r}: choose one.")
-        for name, least in {"steps": 0, "eot": 1, "scales": 1, "restarts": 1}.items():
+            value = getattr(self, name)
+            if value not in allowed and not (name == "start" and isinstance(value, Tensor)):
+                raise WorkbookError(f"{name} is one of {choices(allowed)}, not {value!r}: choose one.")
+        for name, least in LEAST.items():
             if int(torch.as_tensor(getattr(self, name)).min()) < least:
                 raise WorkbookError(f"{name} is at least {least}, but {getattr(self, name)} came: raise it.")
+        if self.count == 0 and (self.keep == "last" or not self.moved):
+            raise WorkbookError("An attack of 0 steps attacks nothing: give 1 or more (random search is RANDOM).")
         if not 0 <= self.diversity <= 1 or self.resize_rate <= 0 or self.decay < 0:
             raise WorkbookError(
                 "diversity lies in [0,1], resize_rate above 0 and decay at or above 0: correct the one."
@@ -59,7 +64,13 @@ class Settings:
 
     def rows(self, index: slice | Tensor) -> "Settings":
         """The settings of the images `index`."""
-        return replace(self, steps=rows_of(self.steps, index), step=rows_of(self.step, index))
+        start = self.start[index] if isinstance(self.start, Tensor) else self.start
+        return replace(self, steps=rows_of(self.steps, index), step=rows_of(self.step, index), start=start)
+
+    @property
+    def moved(self) -> bool:
+        """Whether the ascent starts elsewhere than at the clean images."""
+        return isinstance(self.start, Tensor) or self.start != "clean"
 
     @property
     def count(self) -> int:
@@ -93,18 +104,3 @@ TPGD = Settings(start="gaussian")  # with the `kl` objective
 RANDOM = Settings(
     steps=0, start="uniform", restarts=100, keep="best"
 )  # random search: what no gradient attack may lose to
-
-NAMED = {
-    "FGSM": FGSM,
-    "BIM": BIM,
-    "I-FGSM": I_FGSM,
-    "PGD": PGD,
-    "PGD-L2": PGD_L2,
-    "MIFGSM": MIFGSM,
-    "NIFGSM": NIFGSM,
-    "SINIFGSM": SINIFGSM,
-    "DIFGSM": DIFGSM,
-    "EOTPGD": EOTPGD,
-    "UPGD": UPGD,
-    "TPGD": TPGD,
-}

@@ -6,6 +6,7 @@ one person; PIN only gives the size of 20x72 pixels and 1000 people. So we paste
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,10 @@ from lib.errors import WorkbookError
 from lib.progress import progress as shown
 
 # The rectangle in the 112x112 template, where the eyes lie on row 51 and the brows on about row 40.
-TOP, LEFT, HEIGHT, WIDTH = 14, 20, 20, 72
+TOP = 14
+LEFT = 20
+HEIGHT = 20
+WIDTH = 72
 WALKS = ((0.9, 1 / 51), (0.995, 1 / 255))  # AdvHat's two stages: momentum and step, in units of [0,1]
 WINDOW = 100  # steps over which AdvHat fits the loss's slope; a stage ends when it no longer falls
 
@@ -51,17 +55,27 @@ def total_variation(sticker: Tensor) -> Tensor:
     return (down.square() + right.square() + 1e-5).sqrt().sum()
 
 
+@dataclass(frozen=True)
+class StickerTraining:
+    """How a sticker is trained; AdvHat's numbers where it prints them."""
+
+    steps: int = 1000
+    batch: int = 20  # faces per step
+    smoothness: float = 1e-4  # weight of the total variation
+    jitter: int = 1  # pixels
+    brightness: float = 0.05  # largest relative change
+    size: tuple[int, int] = (HEIGHT, WIDTH)
+
+
+ADVHAT = StickerTraining()
+
+
 def train_sticker(
     model: nn.Module,
     faces: Tensor,
     target: Tensor,
-    steps: int = 1000,
+    training: StickerTraining = ADVHAT,
     *,
-    batch: int = 20,
-    smoothness: float = 1e-4,
-    jitter: int = 1,
-    brightness: float = 0.05,
-    size: tuple[int, int] = (HEIGHT, WIDTH),
     seed: int = 0,
     progress: bool = False,
 ) -> Tensor:
@@ -72,19 +86,23 @@ def train_sticker(
     at half of the `steps` at the latest. A random model (PIN) is attacked in expectation: each face draws its own mask.
     """
     check_images(faces)
-    generator, device = torch.Generator().manual_seed(seed), device_of(model) or faces.device
+    generator = torch.Generator().manual_seed(seed)
+    device = device_of(model) or faces.device
     aim = target.detach().reshape(1, -1).to(device)
-    sticker = torch.full((1, faces.shape[1], *size), 127 / 255, device=device)
-    embed, velocity, losses, turned = embedder(model), torch.zeros_like(sticker), [], None
-    draws = _batches(len(faces), batch, steps, generator)
+    sticker = torch.full((1, faces.shape[1], *training.size), 127 / 255, device=device)
+    embed = embedder(model)
+    velocity = torch.zeros_like(sticker)
+    losses = []
+    turned = None
+    draws = _batches(len(faces), training.batch, training.steps, generator)
     with frozen(model), differentiable():
-        for step, rows in enumerate(shown(draws, "sticker", steps) if progress else draws):
+        for step, rows in enumerate(shown(draws, "sticker", training.steps) if progress else draws):
             leaf = sticker.requires_grad_()
-            worn = _worn(faces[rows].to(device), leaf, jitter, brightness, generator)
+            worn = _worn(faces[rows].to(device), leaf, training, generator)
             loss = -(embed(worn) * aim).sum(1).mean()
-            (gradient,) = torch.autograd.grad(loss + smoothness * total_variation(leaf), leaf)
+            (gradient,) = torch.autograd.grad(loss + training.smoothness * total_variation(leaf), leaf)
             losses.append(loss.detach())
-            if turned is None and (2 * step >= steps or _settled(losses)):
+            if turned is None and (2 * step >= training.steps or _settled(losses)):
                 turned = step
             momentum, pace = WALKS[turned is not None]
             velocity = momentum * velocity + (1 - momentum) * gradient
@@ -92,10 +110,11 @@ def train_sticker(
     return sticker.cpu()
 
 
-def _worn(faces: Tensor, sticker: Tensor, jitter: int, brightness: float, generator: torch.Generator) -> Tensor:
+def _worn(faces: Tensor, sticker: Tensor, training: StickerTraining, generator: torch.Generator) -> Tensor:
     """The sticker as a camera may see it on each face: displaced, and brighter or darker."""
+    jitter = training.jitter
     shift = torch.randint(-jitter, jitter + 1, (2, len(faces)), generator=generator).to(faces.device)
-    light = 1 + brightness * (2 * uniform(faces, generator, (len(faces), 1, 1, 1)) - 1)
+    light = 1 + training.brightness * (2 * uniform(faces, generator, (len(faces), 1, 1, 1)) - 1)
     return paste(faces, (sticker * light).clamp(0, 1), (shift[0], shift[1]))
 
 
@@ -105,7 +124,8 @@ def _batches(n: int, batch: int, steps: int, generator: torch.Generator) -> Iter
     for _ in range(steps):
         while len(order) < min(batch, n):
             order = torch.cat([order, torch.randperm(n, generator=generator)])
-        rows, order = order[:batch], order[batch:]
+        rows = order[:batch]
+        order = order[batch:]
         yield rows
 
 

@@ -13,7 +13,8 @@ class Defended(Recogniser):
 
     def __init__(self, recogniser: Recogniser, defence: nn.Module):
         super().__init__(f"{recogniser.name} behind {defence}", recogniser.size, 0.0, 1.0, recogniser.channels)
-        self.recogniser, self.defence = recogniser, defence
+        self.recogniser = recogniser
+        self.defence = defence
         self.train(recogniser.training)
 
     def features(self, x: Tensor) -> Tensor:

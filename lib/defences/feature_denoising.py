@@ -39,7 +39,8 @@ class DenoisingBlock(nn.Module):
             raise WorkbookError(f"A denoising block's kind is one of {choices(KINDS)}, not '{kind}': choose one.")
         if pool < 1:
             raise WorkbookError(f"Denoising blocks pool over squares of at least 1 pixel, not {pool}: 1 is no pooling.")
-        self.kind, self.pool = kind, pool
+        self.kind = kind
+        self.pool = pool
         if kind == "gaussian":
             self.query, self.key = (nn.Conv2d(channels, max(1, channels // 2), 1) for _ in range(2))
             for embedding in (self.query, self.key):
@@ -88,7 +89,8 @@ def denoise_features(
         what = f"has no layer {choices(unknown)}" if unknown else "has no known places for denoising blocks"
         raise WorkbookError(f"{recogniser.name} {what}: name layers of it in `after`.")
     channels = _channels(recogniser, names)
-    denoised, first = copy.deepcopy(recogniser), next(recogniser.parameters())
+    denoised = copy.deepcopy(recogniser)
+    first = next(recogniser.parameters())
     with seeded(seed):
         for name in names:
             block = DenoisingBlock(channels[name], kind, pool).to(first.device, first.dtype)

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from lib.errors import WorkbookError
 
 WIDTHS = (1, 2, 4, 4, 4)  # of the five scales, as multiples of `width`: 64, 128, 256, 256, 256 in the paper
-DOWN, UP = (2, 3, 3, 3, 3), (3, 3, 3, 2)  # convolutions of each block, on the way down and on the way up
+DOWN = (2, 3, 3, 3, 3)  # convolutions of each block, on the way down and on the way up
+UP = (3, 3, 3, 2)
 
 
 class Denoiser(nn.Module):
@@ -25,7 +26,8 @@ class Denoiser(nn.Module):
         super().__init__()
         if width < 1:
             raise WorkbookError(f"A denoiser needs a width of at least 1, not {width}; the paper's is 64.")
-        self.width, self.channels = width, channels
+        self.width = width
+        self.channels = channels
         sizes = [width * factor for factor in WIDTHS]
         inner = [channels, *sizes[:-1]]
         strides = (1, 2, 2, 2, 2)

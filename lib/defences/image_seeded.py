@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
-STRIDE, FIRST, SECOND = 0x1E3779B97F4A7C15, 0x5851F42D4C957F2D, 0x2545F4914F6CDD1D  # odd: products lose no bits
+STRIDE = 0x1E3779B97F4A7C15  # odd: products lose no bits
+FIRST = 0x5851F42D4C957F2D
+SECOND = 0x2545F4914F6CDD1D
 
 
 def image_seeded_uniform(x: Tensor, count: int, seed: int | None) -> Tensor:

@@ -63,7 +63,8 @@ def fit_pca(images: Tensor, components: int) -> dict[str, Tensor]:
     mean = rows.mean(0)
     rows = rows - mean
     values, left = torch.linalg.eigh(rows @ rows.T)
-    values, left = values.flip(0)[:components], left.flip(1)[:, :components]
+    values = values.flip(0)[:components]
+    left = left.flip(1)[:, :components]
     if values[-1] <= values[0] * 1e-12:
         raise WorkbookError(f"These images span fewer than {components} dimensions: ask for fewer eigenvectors.")
     vectors = rows.T @ (left / values.sqrt())

@@ -81,7 +81,8 @@ class PixelDefend(nn.Module):
         super().__init__()
         if eps < 0:
             raise WorkbookError(f"eps is at least 0, in units of [0,1], but {eps} came.")
-        self.model, self.eps = model, eps
+        self.model = model
+        self.eps = eps
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +108,8 @@ class Fronts:
 
     def seen(self, t: int, low: int, high: int) -> list[Tensor]:
         """What the pixels of front t in rows low ... high-1 see, each (rows, n, width), in raster order."""
-        left, above = self.ring[(t - 1) % 3], slice(low, high)
+        left = self.ring[(t - 1) % 3]
+        above = slice(low, high)
         return [self.ring[t % 3][above], self.ring[(t - 2) % 3][above], left[above], left[low + 1 : high + 1]]
 
     def write(self, t: int, low: int, high: int, value: Tensor) -> None:
@@ -124,12 +126,16 @@ def purify(model: PixelCNN, codes: LongTensor, reach: int) -> LongTensor:
     images: W + 2H - 2 steps instead of W * H, and every activation is computed once.
     """
     count, height, width = codes.shape
-    given, found, weight = codes.permute(1, 2, 0), torch.empty_like(codes).permute(1, 2, 0), model.head.weight
-    window, top = torch.arange(-reach, reach + 1, device=codes.device), model.levels - 1
+    given = codes.permute(1, 2, 0)
+    found = torch.empty_like(codes).permute(1, 2, 0)
+    weight = model.head.weight
+    window = torch.arange(-reach, reach + 1, device=codes.device)
+    top = model.levels - 1
     pixels = Fronts(height, count, 1, weight)
     layers = [Fronts(height, count, weight.shape[1], weight) for _ in model.blocks]
     for t in range(width + 2 * height - 2):
-        low, high = max(0, (t - width + 2) // 2), min(height, t // 2 + 1)
+        low = max(0, (t - width + 2) // 2)
+        high = min(height, t // 2 + 1)
         h = model.first.at(pixels.seen(t, low, high))
         for block, fronts in zip(model.blocks, layers, strict=True):
             own = h.relu()

@@ -38,7 +38,10 @@ class Quilting(nn.Module):
             raise WorkbookError(f"Quilting needs a bank of {need}, but {tuple(bank.shape)} came: use patch_bank.")
         if not 0 < overlap < patch or neighbours < 1:
             raise WorkbookError(f"overlap lies in 1 ... {patch - 1}, neighbours is at least 1: correct the one.")
-        self.patch, self.overlap, self.neighbours, self.seed = patch, overlap, neighbours, seed
+        self.patch = patch
+        self.overlap = overlap
+        self.neighbours = neighbours
+        self.seed = seed
         self.register_buffer("bank", bank)
 
     @torch.no_grad()
@@ -47,7 +50,8 @@ class Quilting(nn.Module):
         if x.ndim != 4 or x.shape[1] != 1 or min(x.shape[2:]) < self.patch:
             needed = f"gray images (n, 1, H, W) of at least {self.patch} pixels"
             raise WorkbookError(f"Quilting takes {needed} and got {tuple(x.shape)}: use to_gray.")
-        tops, lefts = self.starts(x.shape[2]), self.starts(x.shape[3])
+        tops = self.starts(x.shape[2])
+        lefts = self.starts(x.shape[3])
         patches = x[:, 0].unfold(1, self.patch, 1).unfold(2, self.patch, 1)[:, tops][:, :, lefts]
         near = self.nearest(patches.flatten(3).flatten(0, 2))
         ranks = (image_seeded_uniform(x, len(tops) * len(lefts), self.seed) * self.neighbours).long()
@@ -61,7 +65,8 @@ class Quilting(nn.Module):
 
     def nearest(self, patches: Tensor) -> Tensor:
         """Positions (m, K) in the bank of the K patches nearest to each of `patches` (m, patch^2), in L2."""
-        size, device = self.bank.square().sum(1), self.bank.device
+        size = self.bank.square().sum(1)
+        device = self.bank.device
         rows = max(1, ENTRIES.get(device.type, 2**20) // len(self.bank))
         # ||p - b||^2 = ||p||^2 + (||b||^2 - 2 p.b), and the first term ranks nothing
         distances = (torch.addmm(size, part, self.bank.T, alpha=-2) for part in patches.split(rows))
@@ -78,11 +83,13 @@ def quilt(patches: Tensor, tops: list[int], lefts: list[int]) -> Tensor:
 
     Where a patch meets what lies there already, the old pixels stay on the far side of the cheapest seam.
     """
-    side, count = patches.shape[-1], len(patches)
+    side = patches.shape[-1]
+    count = len(patches)
     canvas = patches.new_empty(count, tops[-1] + side, lefts[-1] + side)
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
-            place, new = canvas[:, top : top + side, left : left + side], patches[:, i, j]
+            place = canvas[:, top : top + side, left : left + side]
+            new = patches[:, i, j]
             keep = torch.zeros(new.shape, dtype=torch.bool, device=new.device)
             if j > 0:
                 keep |= before_seam(place, new, lefts[j - 1] + side - left)
@@ -106,7 +113,8 @@ def cheapest_seam(cost: Tensor) -> Tensor:
     total = [cost[:, 0]]
     for row in cost.unbind(1)[1:]:
         total.append(row + F.pad(total[-1], (1, 1), value=torch.inf).unfold(1, 3, 1).amin(2))
-    path, column = [total[-1].argmin(1)], torch.arange(cost.shape[2], device=cost.device)
+    path = [total[-1].argmin(1)]
+    column = torch.arange(cost.shape[2], device=cost.device)
     for row in total[-2::-1]:
         unreachable = (column - path[-1][:, None]).abs() > 1
         path.append(row.masked_fill(unreachable, torch.inf).argmin(1))

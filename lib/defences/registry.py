@@ -11,8 +11,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from lib.attacks.registry import KNOWLEDGE
-from lib.attacks.registry import SYSTEMS as KINDS
+from lib.attacks.registry import KINDS, KNOWLEDGE
 from lib.errors import WorkbookError, choices
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from lib.defences.image_seeded import image_seeded_uniform
 from lib.errors import WorkbookError
 
-PRIMAL, DUAL = 0.25, 0.5  # Chambolle-Pock steps: they converge when PRIMAL * DUAL <= 1/8, as ||grad||^2 <= 8
+PRIMAL = 0.25  # Chambolle-Pock steps: they converge when PRIMAL * DUAL <= 1/8, as ||grad||^2 <= 8
+DUAL = 0.5
 
 
 class TotalVariation(nn.Module):
@@ -25,7 +26,10 @@ class TotalVariation(nn.Module):
         if weight <= 0 or not 0 < keep <= 1 or iterations < 1:
             given = f"weight {weight}, keep {keep}, iterations {iterations}"
             raise WorkbookError(f"weight is above 0, keep in (0,1] and iterations at least 1, but {given} came.")
-        self.weight, self.keep, self.iterations, self.seed = weight, keep, iterations, seed
+        self.weight = weight
+        self.keep = keep
+        self.iterations = iterations
+        self.seed = seed
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, C, H, W) in [0,1] to smooth ones of the same shape."""
@@ -40,11 +44,13 @@ class TotalVariation(nn.Module):
 def minimise(x: Tensor, mask: Tensor, weight: float, iterations: int) -> Tensor:
     """Primal-dual descent (Chambolle and Pock 2011, algorithm 1) on `objective`, all images at once."""
     z = _filled(x, mask)
-    ahead, dual = z, torch.zeros_like(gradient(z))
+    ahead = z
+    dual = torch.zeros_like(gradient(z))
     for _ in range(iterations):
         dual = dual + DUAL * gradient(ahead)
         dual = dual / (dual.square().sum(0).clamp_min(weight**2).sqrt() / weight)  # onto balls of radius `weight`
-        before, z = z, (z + PRIMAL * divergence(dual) + 2 * PRIMAL * mask * x) / (1 + 2 * PRIMAL * mask)
+        before = z
+        z = (z + PRIMAL * divergence(dual) + 2 * PRIMAL * mask * x) / (1 + 2 * PRIMAL * mask)
         ahead = 2 * z - before
     return z
 

@@ -13,7 +13,8 @@ def accuracy(predictions: Tensor, labels: Tensor) -> float:
 
 def correct(predictions: Tensor, labels: Tensor) -> Tensor:
     """Which examples are right, (n,) bool; `predictions` are class indices (n,) or logits (n, K)."""
-    chosen, labels = _classes(predictions), torch.as_tensor(labels).detach().cpu()
+    chosen = _classes(predictions)
+    labels = torch.as_tensor(labels).detach().cpu()
     if chosen.shape != labels.shape or len(labels) == 0:
         raise WorkbookError(
             f"Accuracy expects one prediction per label, not {tuple(chosen.shape)} predictions for "
@@ -43,7 +44,8 @@ def robust_accuracy(correct: Tensor) -> float:
 
 def confusion(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
     """Counts (classes, classes): row = true class, column = predicted class (DAR-SFRL, Fig 6)."""
-    chosen, labels = _classes(predictions), torch.as_tensor(labels).detach().cpu()
+    chosen = _classes(predictions)
+    labels = torch.as_tensor(labels).detach().cpu()
     correct(chosen, labels)  # the shapes
     if min(int(chosen.min()), int(labels.min())) < 0 or max(int(chosen.max()), int(labels.max())) >= classes:
         raise WorkbookError(

@@ -6,7 +6,8 @@ from torch import Tensor
 
 def overlap(first: Tensor, second: Tensor, bins: int = 50) -> float:
     """Overlap coefficient of two histograms on shared bins: 1 for equal shares everywhere, 0 for none in common."""
-    first, second = first.flatten().double(), second.flatten().double()
+    first = first.flatten().double()
+    second = second.flatten().double()
     both = torch.cat([first, second])
     ends = (both.min().item(), both.max().item())
     shares = [torch.histc(part, bins, *ends) / len(part) for part in (first, second)]
@@ -15,14 +16,16 @@ def overlap(first: Tensor, second: Tensor, bins: int = 50) -> float:
 
 def cohens_d(first: Tensor, second: Tensor) -> float:
     """Difference of the means, first less second, over the root of the mean variance."""
-    first, second = first.flatten().double(), second.flatten().double()
+    first = first.flatten().double()
+    second = second.flatten().double()
     spread = ((first.var() + second.var()) / 2).sqrt().clamp_min(1e-12)
     return ((first.mean() - second.mean()) / spread).item()
 
 
 def superiority(first: Tensor, second: Tensor) -> float:
     """Chance that a value of `first` exceeds one of `second`, ties half (the AUC): 0.5 where nothing differs."""
-    first, second = first.flatten(), second.flatten().sort().values
+    first = first.flatten()
+    second = second.flatten().sort().values
     below, not_above = (torch.searchsorted(second, first, right=right).double() for right in (False, True))
     return ((below + not_above) / 2 / len(second)).mean().item()
 
@@ -30,3 +33,8 @@ def superiority(first: Tensor, second: Tensor) -> float:
 def mean_where(values: Tensor, chosen: Tensor) -> float:
     """Mean of the values (seeds, n) where `chosen` (seeds, n) is true; not a number where it is nowhere."""
     return values[chosen].double().mean().item()
+
+
+def correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Pearson correlation of two vectors (n,)."""
+    return torch.corrcoef(torch.stack([first, second]))[0, 1]

@@ -143,43 +143,60 @@ CHECKS = (
 )
 
 
-def honesty(
-    *,
-    clean: Error | None = None,
-    one_step: Error | None = None,
-    iterative: Error | None = None,
-    black_box: Error | None = None,
-    white_box: Error | None = None,
-    offline: Error | None = None,
-    online: Error | None = None,
-    by_bound: Mapping[float, Error] | None = None,
-    by_steps: Mapping[int, Error] | None = None,
-    random_search: tuple[Sequence[bool], Sequence[bool]] | None = None,
-    zero_gradients: Error | None = None,
-) -> list[Check]:
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What was measured of a defence: error rates in [0, 1], and what the other checks need; None where it was not.
+
+    by_bound, by_steps: {bound or steps: error}, ascending. random_search: the pairs (flags) that it broke, and those
+    that the gradient attack broke. zero_gradients: the share of images without a gradient. white_box is the iterative
+    attack unless given.
+    """
+
+    clean: Error | None = None
+    one_step: Error | None = None
+    iterative: Error | None = None
+    black_box: Error | None = None
+    white_box: Error | None = None
+    offline: Error | None = None
+    online: Error | None = None
+    by_bound: Mapping[float, Error] | None = None
+    by_steps: Mapping[int, Error] | None = None
+    random_search: tuple[Sequence[bool], Sequence[bool]] | None = None
+    zero_gradients: Error | None = None
+
+    @property
+    def attacked(self) -> dict[str, Error] | None:
+        """The error under each attack that was made; None without any."""
+        named = {"the one-step attack": self.one_step, "the iterative attack": self.iterative}
+        named |= {"the black-box attack": self.black_box, "the white-box attack": self.strongest}
+        named |= {"the offline attack": self.offline, "the online attack": self.online}
+        return {name: error for name, error in named.items() if error is not None} or None
+
+    @property
+    def strongest(self) -> Error | None:
+        """The error under the white-box attack."""
+        return self.iterative if self.white_box is None else self.white_box
+
+
+def honesty(**measured: object) -> list[Check]:
     """Every check whose numbers are given, in the order of `CHECKS`: one call puts a defence through the whole list.
 
-    Error rates in [0, 1]. by_bound, by_steps: {bound or steps: error}, ascending. random_search: the pairs (flags) that
-    it broke, and those that the gradient attack broke. zero_gradients: the share of images without a gradient.
-    white_box is the iterative attack unless given. `checks_frame` names what was left out.
+    measured: fields of `Measured`. `checks_frame` names what was left out.
     """
-    white_box = iterative if white_box is None else white_box
-    named = {"the one-step attack": one_step, "the iterative attack": iterative, "the black-box attack": black_box}
-    named |= {"the white-box attack": white_box, "the offline attack": offline, "the online attack": online}
-    attacked = {name: error for name, error in named.items() if error is not None}
-    bounds, steps = (curve and (list(curve), list(curve.values())) for curve in (by_bound, by_steps))
+    given = Measured(**measured)
+    bounds, steps = (curve and (list(curve), list(curve.values())) for curve in (given.by_bound, given.by_steps))
     inputs = [
-        (adversarial_never_above_clean, (clean, attacked or None)),
-        (one_step_below_iterative, (one_step, iterative)),
-        (white_box_at_least_black_box, (white_box, black_box)),
-        (online_at_least_offline, (online, offline)),
+        (adversarial_never_above_clean, (given.clean, given.attacked)),
+        (one_step_below_iterative, (given.one_step, given.iterative)),
+        (white_box_at_least_black_box, (given.strongest, given.black_box)),
+        (online_at_least_offline, (given.online, given.offline)),
         (monotone_in_bound, bounds),
         (reaches_everything_at_large_bound, bounds),
         (more_steps_never_help_the_defender, steps),
-        (random_search_finds_nothing_new, random_search),
-        (no_zero_gradients, (zero_gradients,)),
+        (random_search_finds_nothing_new, given.random_search),
+        (no_zero_gradients, (given.zero_gradients,)),
     ]
-    return [check(*given) for check, given in inputs if given and all(value is not None for value in given)]
+    return [check(*parts) for check, parts in inputs if parts and all(value is not None for value in parts)]
 
 
 def checks_frame(checks: Sequence[Check]) -> pd.DataFrame:

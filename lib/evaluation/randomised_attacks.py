@@ -1,170 +1,93 @@
-"""Attacks that a random defence cannot hide from: long walks, EOT, AutoAttack, all judged on fresh draws.
+"""Attacks that a random defence cannot hide from: long ascents, EOT, AutoAttack, all judged on fresh draws.
 
-Everything is for verification pairs x, y (P, C, H, W) in [0,1] of which the first image is attacked; same (P,).
+Everything is for verification pairs of which the first image is attacked.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import LongTensor, Tensor
 
-from lib.attacks import Intensity, Settings, autoattack_pairs, frozen, in_batches, verification
+from lib.attacks import Objective, Threat, ascend_pairs, autoattack_pairs, expected_verification
 from lib.attacks.autoattack import VERSIONS
-from lib.attacks.budgets import Region
-from lib.attacks.guard import differentiable
-from lib.attacks.objectives import Objective, reference_embeddings
+from lib.attacks.guard import differentiable, frozen
+from lib.attacks.loop import in_batches
+from lib.data.examples import ImagePairs
 from lib.errors import WorkbookError
 from lib.evaluation.randomised_defences import scores_over_draws
 from lib.models import Recogniser
-from lib.progress import progress
 from lib.seeds import seeded
 
 
-def goal_of(model: Recogniser, y: Tensor, same: Tensor, draws: int = 1) -> Objective:
-    """The verification objective against embeddings of `y` that are averaged over a random model's `draws`.
-
-    The other image of a pair passes the defence too: an attacker who averages gradients averages its embedding as well.
-    """
-    anchors = sum(reference_embeddings(model, y) for _ in range(draws))
-    return verification(model, torch.nn.functional.normalize(anchors, dim=1), same)
-
-
-def attack(
-    model: Recogniser, x: Tensor, y: Tensor, same: Tensor, budget: Intensity, settings: Settings, seed: int = 0
-) -> Tensor:
-    """Adversarial first images (P, C, H, W); what model and attack draw follows from `seed`."""
-    with seeded(seed):
-        goal, generator = goal_of(model, y, same, settings.eot), torch.Generator().manual_seed(seed)
-        return in_batches(goal, x, budget, settings, generator=generator, progress=True)
-
-
 def scores_under(
-    attacked: Recogniser,
-    judge: Recogniser,
-    x: Tensor,
-    y: Tensor,
-    same: Tensor,
-    budget: Intensity,
-    settings: Settings,
-    draws: int = 1,
-    seed: int = 0,
+    attacked: Recogniser, judge: Recogniser, pairs: ImagePairs, threat: Threat, draws: int = 1, seed: int = 0
 ) -> Tensor:
     """Scores (draws, P) that `judge` gives to pairs attacked on `attacked`, with draws that the attack never saw.
 
     Online where both are the defended model (with any surrogate gradient); offline or transfer where `attacked` is the
     bare recogniser.
     """
-    return scores_over_draws(judge, attack(attacked, x, y, same, budget, settings, seed), y, draws, seed + 1)
+    return scores_over_draws(judge, ascend_pairs(attacked, pairs, threat, seed), pairs.y, draws, seed + 1)
 
 
-@dataclass(frozen=True)
-class _Here:
-    """The region of a budget, whose start is where the walk stands."""
+def images_at_steps(goal: Objective, x: Tensor, threat: Threat, stops: Sequence[int], seed: int = 0) -> list[Tensor]:
+    """One long attack on x (P, C, H, W), its images at each number of steps of `stops` (ascending).
 
-    region: Region
-    at: Tensor
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self.region, name)
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        return self.at
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """A budget around `clean`, whatever images come: those are where a "uniform" start begins."""
-
-    budget: Intensity
-    clean: Tensor
-
-    def around(self, x: Tensor) -> _Here:
-        """The region around the clean images, to be walked from `x`."""
-        return _Here(self.budget.around(self.clean.to(x.device)), x)
-
-    def rows(self, index: slice | Tensor) -> "Resumed":
-        """The budget of the images `index`."""
-        return Resumed(self.budget.rows(index), self.clean[index])
-
-
-def walk(
-    goal: Objective, x: Tensor, budget: Intensity, settings: Settings, stops: Sequence[int], seed: int = 0
-) -> list[Tensor]:
-    """One long attack, its images (P, C, H, W) at each number of steps of `stops` (ascending).
-
-    As `ascend` with the last image kept, so without momentum and restarts; the budget stays around the clean images.
+    As `ascend` with the last image kept and one climb.
     """
-    if list(stops) != sorted(set(stops)) or settings.decay or settings.keep != "last" or settings.restarts > 1:
-        raise WorkbookError("A walk takes ascending stops, no momentum, no restarts and keep='last': change these.")
+    settings = threat.settings.but(steps=max(stops, default=1))
+    if not stops or list(stops) != sorted(set(stops)) or settings.keep != "last" or settings.restarts > 1:
+        raise WorkbookError("Images at steps take ascending stops, no restarts and keep='last': change these.")
+    met: dict[int, list[Tensor]] = {stop: [] for stop in stops}
+
+    def note(step: int, images: Tensor, scores: Tensor) -> None:
+        if step in met:
+            met[step].append(images.detach().clone().to(x.device))
+
     generator = torch.Generator().manual_seed(seed)
-    images, found, done = x if settings.start == "clean" else budget.around(x).sample(generator), [], 0
-    for stop in progress(stops, "walking on"):
-        leg = settings.but(steps=stop - done, start="uniform")
-        images, done = in_batches(goal, images, Resumed(budget, x), leg, generator=generator), stop
-        found.append(images)
-    return found
+    met[stops[-1]] = [in_batches(goal, x, threat.budget, settings, generator=generator, on_step=note)]
+    return [torch.cat(parts) for parts in met.values()]
 
 
-def walk_scores(
-    model: Recogniser,
-    x: Tensor,
-    y: Tensor,
-    same: Tensor,
-    budget: Intensity,
-    settings: Settings,
-    stops: Sequence[int],
-    draws: int = 1,
-    seed: int = 0,
+def scores_at_steps(
+    model: Recogniser, pairs: ImagePairs, threat: Threat, stops: Sequence[int], draws: int = 1, seed: int = 0
 ) -> Tensor:
-    """Scores (stops, draws, P) along one online `walk`."""
+    """Scores (stops, draws, P) along one long online attack, see `images_at_steps`."""
     with seeded(seed):
-        found = walk(goal_of(model, y, same, settings.eot), x, budget, settings, stops, seed)
-    return torch.stack([scores_over_draws(model, images, y, draws, seed + 1) for images in found])
+        goal = expected_verification(model, pairs, threat.settings.eot)
+        met = images_at_steps(goal, pairs.x, threat, stops, seed)
+    return torch.stack([scores_over_draws(model, images, pairs.y, draws, seed + 1) for images in met])
 
 
 def autoattack_scores(
-    model: Recogniser,
-    x: Tensor,
-    y: Tensor,
-    same: Tensor,
-    budget: Intensity,
-    threshold: float,
-    iterations: int = 100,
-    random: bool = True,
-    draws: int = 1,
-    seed: int = 0,
+    model: Recogniser, pairs: ImagePairs, threat: Threat, threshold: float, draws: int = 1, seed: int = 0
 ) -> Tensor:
     """Scores (draws, P) under AutoAttack's APGD-CE and APGD-DLR, on pairs with distinct first images.
 
-    `random`: its randomised version, 20 EOT draws a step. It stops at the pairs judged wrongly at `threshold` and gives
+    threat: `AutoAttackSettings` and an `Intensity`. With more than one of `draws` the model is a random one and is met
+    by the randomised version, 20 EOT draws a step. It stops at the pairs judged wrongly at `threshold` and gives
     the others back clean. Fewer `iterations` than 100 are a quick look, no AutoAttack number.
     """
-    size = x[0].numel() ** 0.5 if budget.norm == "l2" else 1.0
-    norm, version = {"l2": "L2", "linf": "Linf"}[budget.norm], "rand" if random else VERSIONS["rand"]
+    budget = threat.budget
+    size = pairs.x[0].numel() ** 0.5 if budget.norm == "l2" else 1.0
+    version = "rand" if draws > 1 else VERSIONS["rand"]
+    settings = replace(threat.settings, norm={"l2": "L2", "linf": "Linf"}[budget.norm], version=version)
+    options = {name: value for name, value in vars(settings).items() if name != "targets"}  # pairs have one target
     with seeded(seed):
-        found = autoattack_pairs(
-            model,
-            x,
-            goal_of(model, y, same, draws).references[0],
-            same,
-            budget.radius(x) * size,
-            threshold=threshold,
-            norm=norm,
-            version=version,
-            iterations=iterations,
-            seed=seed,
-        )
-    return scores_over_draws(model, found.images, y, draws, seed + 1)
+        anchors = expected_verification(model, pairs, draws).references[0]
+        eps = budget.radius(pairs.x) * size
+        found = autoattack_pairs(model, pairs, eps, threshold=threshold, reference=anchors, seed=seed, **options)
+    return scores_over_draws(model, found.images, pairs.y, draws, seed + 1)
 
 
-def gradient_norms(model: Recogniser, x: Tensor, y: Tensor, same: Tensor, seed: int = 0, batch: int = 32) -> Tensor:
+def gradient_norms(model: Recogniser, pairs: ImagePairs, seed: int = 0, batch: int = 32) -> Tensor:
     """L2 norms (P,) of the attack's first gradient at the clean images: where one is 0, a gradient attack is blind."""
     norms = []
     with seeded(seed), frozen(model), differentiable():
-        goal = goal_of(model, y, same)
-        for rows in torch.arange(len(x)).split(batch):
-            leaf = x[rows].to(goal.device or x.device).requires_grad_()
+        goal = expected_verification(model, pairs)
+        for rows in torch.arange(len(pairs)).split(batch):
+            leaf = pairs.x[rows].to(goal.device or pairs.x.device).requires_grad_()
             (gradient,) = torch.autograd.grad(goal.rows(rows.to(leaf.device))(leaf).sum(), leaf)
             norms.append(gradient.flatten(1).norm(dim=1).cpu())
     return torch.cat(norms)
@@ -191,7 +114,8 @@ def worst_on_fresh_draws(same: Tensor, *scores: Tensor) -> Tensor:
     half = every.shape[1] // 2
     if not half:
         return _picked(same, every, every)
-    one, two = every[:, :half], every[:, half:]
+    one = every[:, :half]
+    two = every[:, half:]
     return torch.cat([_picked(same, two, one), _picked(same, one, two)])
 
 

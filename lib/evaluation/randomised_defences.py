@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lib.data.examples import ImagePairs
 from lib.evaluation.intervals import pair_bootstrap, pair_difference
 from lib.evaluation.verification import best_threshold, eer, worst_scores
 from lib.interval import Interval
 from lib.models import Recogniser, similarity
 from lib.seeds import seeded
-
-ATTACKS = ("FGSM", "DeepFool", "PGD-L2")  # PIN's three; its "PGD" is most likely the L2 one, see page 02
 
 
 def scores_over_draws(model: Recogniser, x: Tensor, y: Tensor, draws: int = 1, seed: int = 0) -> Tensor:
@@ -28,10 +27,10 @@ def judged(
     return {name: scores_over_draws(model, x, y, draws.get(name, 1), seed) for name, model in models.items()}
 
 
-def threshold_of(model: Recogniser, held_out: tuple[Tensor, Tensor, Tensor], seed: int = 0) -> float:
-    """The cosine that best parts held-out pairs (x, y, same): where DeepFool's decision lies."""
+def threshold_of(model: Recogniser, held_out: ImagePairs, seed: int = 0) -> float:
+    """The cosine that best parts held-out pairs: where DeepFool's decision lies."""
     with seeded(seed):
-        return best_threshold(similarity(model, *held_out[:2]), held_out[2])
+        return best_threshold(similarity(model, held_out.x, held_out.y), held_out.same)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +52,16 @@ class Trials:
     def rate(self, scores: Tensor, statistic: Callable = eer) -> Interval:
         """The equal error rate (or another statistic) of scores (draws, P), with its 95 % interval, in per cent."""
         draws = len(scores)
-        same, people = self.same.repeat(draws), self.people.repeat(draws, 1)
+        same = self.same.repeat(draws)
+        people = self.people.repeat(draws, 1)
         return pair_bootstrap(scores.flatten(), same, people, statistic, seed=self.seed).scaled(100)
 
     def gap(self, first: Tensor, second: Tensor, statistic: Callable = eer) -> Interval:
         """Rate of `first` less that of `second`, in percentage points, people drawn alike for both."""
         draws = max(len(first), len(second))
         pooled = (self.pooled(first, draws), self.pooled(second, draws))
-        same, people = self.same.repeat(draws), self.people.repeat(draws, 1)
+        same = self.same.repeat(draws)
+        people = self.people.repeat(draws, 1)
         return pair_difference(*pooled, same, people, statistic, seed=self.seed).scaled(100)
 
     def worst(self, *scores: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ class Representation(Recogniser):
 
     def __init__(self, encoder: FaceEncoder, name: str = "adversarial"):
         super().__init__(f"trunk of {encoder.name}, {name} route", encoder.size, 0.0, 1.0, encoder.channels)
-        self.encoder, self.way = encoder, name
+        self.encoder = encoder
+        self.way = name
 
     def features(self, x: Tensor) -> Tensor:
         """Features of images (n, C, H, W) in [0,1]."""
@@ -45,7 +46,8 @@ def effective_rank(features: Tensor) -> float:
 
 def attacked(model: Recogniser, x: Tensor, y: Tensor, same: Tensor, eps: str = "8/255", steps: int = 10) -> Tensor:
     """First images x (P, C, H, W) of verification pairs after PGD within L-inf `eps`, on the model itself."""
-    settings, generator = PGD.but(steps=steps, step="2/255", keep="best"), torch.Generator().manual_seed(0)
+    settings = PGD.but(steps=steps, step="2/255", keep="best")
+    generator = torch.Generator().manual_seed(0)
     return in_batches(verification(model, y, same), x, Linf(eps), settings, generator=generator)
 
 
@@ -101,7 +103,8 @@ class Watch:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """EER and probe accuracy, clean and attacked, alignment, uniformity and effective rank."""
         found = self.judge(model.encoder if hasattr(model, "encoder") else model)
-        first, second = found["first"][self.same], found["second"][self.same]
+        first = found["first"][self.same]
+        second = found["second"][self.same]
         return {
             "EER": float(eer(found["clean"], self.same)),
             "EER attacked": float(eer(found["attacked"], self.same)),
@@ -119,11 +122,14 @@ class Watch:
         on the CPU.
         """
         trunk = Representation(encoder, self.way).to(next(encoder.parameters()).device).eval()
-        first, second = embed_all(trunk, self.x), embed_all(trunk, self.y)
+        first = embed_all(trunk, self.x)
+        second = embed_all(trunk, self.y)
         moved = embed_all(trunk, attacked(trunk, self.x, self.y, self.same, self.eps, self.steps))
         probe = linear_probe(trunk, self.images[self.fit], self.labels[self.fit])
-        tested, labels = self.images[~self.fit], self.labels[~self.fit]
-        settings, generator = PGD.but(steps=self.steps, step="2/255"), torch.Generator().manual_seed(0)
+        tested = self.images[~self.fit]
+        labels = self.labels[~self.fit]
+        settings = PGD.but(steps=self.steps, step="2/255")
+        generator = torch.Generator().manual_seed(0)
         hit = in_batches(cross_entropy(probe, labels), tested, Linf(self.eps), settings, generator=generator)
         found = {
             "first": first,
@@ -136,16 +142,18 @@ class Watch:
 
 
 def watch_of(
-    images: Tensor, labels: LongTensor, pairs: int, people: int, steps: int, way: str = "adversarial", seed: int = 0
+    images: Tensor, labels: LongTensor, pairs: int, people: int, steps: int, way: str = "adversarial"
 ) -> Watch:
     """A `Watch` on pictures (n, C, H, W) uint8 of people labels (n,), with `pairs` pairs, half of each kind.
 
     The probe names up to `people` of those with four pictures or more, fitted on every second picture of each.
     """
-    pixels, drawn = images.float() / 255, make_pairs(labels, pairs // 2, pairs // 2, seed)
+    pixels = images.float() / 255
+    drawn = make_pairs(labels, pairs // 2, pairs // 2, seed=0)
     few = torch.isin(labels, people_with(labels, torch.arange(len(labels)), 4, people)).nonzero().flatten()
     names = labels[few].unique(return_inverse=True)[1]
-    shown, sides = images_by_person(names).turn % 2 == 0, (pixels[drawn.first], pixels[drawn.second])
+    shown = images_by_person(names).turn % 2 == 0
+    sides = (pixels[drawn.first], pixels[drawn.second])
     pair_people = labels[torch.stack([drawn.first, drawn.second], 1)]
     return Watch(*sides, drawn.same, pair_people, pixels[few], names, shown, steps=steps, way=way)
 

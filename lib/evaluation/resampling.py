@@ -23,7 +23,8 @@ def pair_weights(same: Tensor, people: Tensor | None, resamples: int, seed: int)
             weights[:, ~same] = _counts(int((~same).sum()), b, draw)
         else:
             drawn = _counts(int(identity.max()) + 1, b, draw)
-            left, right = drawn[:, identity[:, 0]], drawn[:, identity[:, 1]]
+            left = drawn[:, identity[:, 0]]
+            right = drawn[:, identity[:, 1]]
             weights = torch.where(same, left, left * right)
         yield weights
 
@@ -31,6 +32,15 @@ def pair_weights(same: Tensor, people: Tensor | None, resamples: int, seed: int)
 def units(same: Tensor, people: Tensor | None) -> int:
     """Number of independent units: pairs, or people where these are given."""
     return len(same) if people is None else len(torch.as_tensor(people).unique())
+
+
+def fewest_units(same: Tensor, people: Tensor | None) -> int:
+    """Number of independent units of the rarer kind of pair: its pairs, or the people in them where these are given."""
+    kinds = [same.bool(), ~same.bool()]
+    if people is None:
+        return min(int(kind.sum()) for kind in kinds)
+    people = torch.as_tensor(people).cpu()
+    return min(len(people[kind].unique()) for kind in kinds)
 
 
 def clusters_of(clusters: Tensor | None, n: int) -> list[Tensor] | None:

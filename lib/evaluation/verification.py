@@ -43,10 +43,17 @@ def eer(scores: Tensor, same: Tensor, weights: Tensor | None = None) -> float | 
     gap = frr - far  # from 1 (accept none) down to -1 (accept all)
     after = torch.searchsorted(-gap.contiguous(), torch.zeros(len(gap), 1, dtype=gap.dtype)).clamp(1, gap.shape[1] - 1)
     before = after - 1
-    high, low = gap.gather(1, before), gap.gather(1, after)
+    high = gap.gather(1, before)
+    low = gap.gather(1, after)
     step = high / (high - low)
-    left, right = far.gather(1, before), far.gather(1, after)
+    left = far.gather(1, before)
+    right = far.gather(1, after)
     return _result((left + step * (right - left)).squeeze(1), weights)
+
+
+def one_minus_eer(scores: Tensor, same: Tensor, weights: Tensor | None = None) -> float | Tensor:
+    """1 less the equal error rate: higher is better, as of a recogniser's other numbers."""
+    return 1 - eer(scores, same, weights)
 
 
 def roc(scores: Tensor, same: Tensor) -> Roc:
@@ -133,7 +140,8 @@ def checked(
     scores: Tensor, same: Tensor, weights: Tensor | None = None, both: bool = True
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Scores (P,) float64, labels (P,) bool and weights (B, P) float64 on the CPU, or an error with what is wrong."""
-    scores, same = torch.as_tensor(scores).detach().cpu(), torch.as_tensor(same).detach().cpu()
+    scores = torch.as_tensor(scores).detach().cpu()
+    same = torch.as_tensor(same).detach().cpu()
     if scores.ndim != 1 or scores.shape != same.shape or len(scores) == 0:
         raise WorkbookError(
             f"Verification expects one score and one label per pair, both (P,), not scores {tuple(scores.shape)} and "
@@ -169,7 +177,8 @@ def _curve(scores: Tensor, same: Tensor, weights: Tensor | None) -> tuple[Tensor
     ordered, order = scores.sort(descending=True)
     last = torch.cat([ordered[1:] != ordered[:-1], torch.ones(1, dtype=torch.bool)]).nonzero().flatten()
     counts = torch.ones(1, len(scores), dtype=torch.float64) if weights is None else weights
-    counts, genuine = counts[:, order], same[order]
+    counts = counts[:, order]
+    genuine = same[order]
     accepted = [_share(counts * kind, last) for kind in (~genuine, genuine)]
     return accepted[0], 1 - accepted[1]
 

@@ -21,7 +21,9 @@ class Recogniser(nn.Module):
         self, name: str, size: tuple[int, int], mean: float | list[float], std: float | list[float], channels: int = 3
     ):
         super().__init__()
-        self.name, self.size, self.channels = name, size, channels
+        self.name = name
+        self.size = size
+        self.channels = channels
         for key, value in (("mean", mean), ("std", std)):
             row = torch.as_tensor(value, dtype=torch.float32).reshape(-1)
             self.register_buffer(key, row.expand(channels).reshape(1, channels, 1, 1).clone(), persistent=False)
@@ -67,9 +69,25 @@ def evaluating(*models: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-@torch.no_grad()
+def check_range(images: Tensor) -> None:
+    """Refuse images with a value outside [0,1] or that is not a number: one pass over the pixels, where they enter."""
+    low, high = (value.item() for value in images.detach().aminmax()) if images.numel() else (0.0, 1.0)
+    if not (low >= -1e-6 and high <= 1 + 1e-6):  # also catches NaN
+        raise WorkbookError(
+            f"Images are expected in [0,1], but values from {low:.4g} to {high:.4g} came: scale them and leave "
+            "normalisation to the model."
+        )
+
+
 def embed_all(model: nn.Module, images: Tensor, batch: int | None = None) -> Tensor:
     """Unit embeddings (n, d) of many images (n, C, H, W) in [0,1], in batches, in eval mode, on the model's device."""
+    check_range(images)
+    return embed_any(model, images, batch)
+
+
+@torch.no_grad()
+def embed_any(model: nn.Module, images: Tensor, batch: int | None = None) -> Tensor:
+    """`embed_all` of images that may leave [0,1], as what a defence passes on may."""
     where = next(model.parameters()).device
     with evaluating(model):
         return torch.cat([model.embed(part.to(where)).float() for part in images.split(batch_size(batch, where))])

@@ -24,7 +24,8 @@ class _Dual(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.clean, self.adversarial = self.norm(channels), self.norm(channels)
+        self.clean = self.norm(channels)
+        self.adversarial = self.norm(channels)
         self.route = "clean"
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lib.models.resnets import Norm, ResNet
 
 
 class FaceEncoder(Recogniser):
-    """A ResNet trunk and a linear embedding: images (n, channels, *size) in [0,1] to raw embeddings (n, dim).
+    """A ResNet trunk and a linear embedding: images (n, 3, *size) in [0,1] to raw embeddings (n, dim).
 
     size, depth, width, stem, norm: see `lib.models.resnets.ResNet`. ACL-triplet's network is depth 50 at width 64.
     """
@@ -26,10 +26,9 @@ class FaceEncoder(Recogniser):
         stem: str = "half",
         dim: int = 128,
         norm: Norm = nn.BatchNorm2d,
-        channels: int = 3,
     ):
-        super().__init__(f"ResNet-{depth} of width {width}", size, mean=0.5, std=0.25, channels=channels)
-        self.trunk = ResNet(depth, width, stem, norm, channels)
+        super().__init__(f"ResNet-{depth} of width {width}", size, mean=0.5, std=0.25)
+        self.trunk = ResNet(depth, width, stem, norm)
         self.embedding = nn.Linear(self.trunk.dim, dim)
 
     def features(self, x: Tensor) -> Tensor:
@@ -47,7 +46,8 @@ class Projected(nn.Module):
 
     def __init__(self, encoder: FaceEncoder, projector: nn.Module):
         super().__init__()
-        self.encoder, self.projector = encoder, projector
+        self.encoder = encoder
+        self.projector = projector
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw projections (n, k) of images (n, C, H, W) in [0,1]."""
@@ -67,7 +67,8 @@ def projector(inputs: int, hidden: int, outputs: int, layers: int = 2, norm: Nor
     if min(inputs, hidden, outputs, layers) < 1:
         came = f"inputs={inputs}, hidden={hidden}, outputs={outputs}, layers={layers}"
         raise WorkbookError(f"A projector needs sizes and layers of at least 1, but {came} came: raise them.")
-    widths, stack = [inputs, *[hidden] * (layers - 1), outputs], []
+    widths = [inputs, *[hidden] * (layers - 1), outputs]
+    stack = []
     for inner, outer in zip(widths, widths[1:], strict=False):
         stack += [nn.Linear(inner, outer, bias=norm is None), *([norm(outer)] if norm else []), nn.ReLU(inplace=True)]
     return nn.Sequential(*stack[:-1])

@@ -32,7 +32,8 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, body: nn.Sequential, skip: bool):
         super().__init__()
-        self.conv, self.skip = body, skip
+        self.conv = body
+        self.skip = skip
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, C, H, W) to (n, C', H', W')."""
@@ -41,7 +42,8 @@ class InvertedResidual(nn.Module):
 
 def trunk(block: Callable[[int, int, int, int], nn.Sequential]) -> nn.Sequential:
     """The inverted residual blocks of `STAGES`, each body built by `block(inner, hidden, outer, stride)`."""
-    layers, inner = [], 64
+    layers = []
+    inner = 64
     for expansion, outer, repeats, first in STAGES:
         for stride in [first] + [1] * (repeats - 1):
             layers.append(
@@ -89,7 +91,8 @@ class MobileFaceNet(Recogniser):
 
     def features(self, x: Tensor) -> Tensor:
         """(n, 3, 112, 112) normalised to (n, 128)."""
-        d, g = self.dw_conv, self.gdconv
+        d = self.dw_conv
+        g = self.gdconv
         x = torch.relu(d["bn1"](d["depthwise"](self.conv1(x))))
         x = torch.relu(d["bn2"](d["pointwise"](x)))
         x = self.conv2(self.features_(x))
@@ -97,10 +100,11 @@ class MobileFaceNet(Recogniser):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch normalisation and, unless `linear`, a PReLU per channel."""
+    """Convolution (padded where its kernel is 3), batch normalisation and, unless `linear`, a PReLU per channel."""
 
-    def __init__(self, inner: int, outer: int, kernel: int | tuple, stride: int, pad: int, groups: int, linear: bool):
+    def __init__(self, inner: int, outer: int, kernel: int | tuple, stride: int, groups: int, linear: bool):
         super().__init__()
+        pad = int(kernel == 3)
         self.conv = nn.Conv2d(inner, outer, kernel, stride, pad, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(outer)
         self.prelu = nn.Identity() if linear else nn.PReLU(outer)
@@ -115,12 +119,12 @@ class MobileFaceNetPReLU(Recogniser):
 
     def __init__(self) -> None:
         super().__init__("MobileFaceNet-PReLU", (112, 112), 127.5 / 255, 128 / 255)
-        self.conv1 = ConvBlock(3, 64, 3, 2, 1, 1, linear=False)
-        self.dw_conv1 = ConvBlock(64, 64, 3, 1, 1, 64, linear=False)
+        self.conv1 = ConvBlock(3, 64, 3, 2, 1, linear=False)
+        self.dw_conv1 = ConvBlock(64, 64, 3, 1, 64, linear=False)
         self.blocks = trunk(prelu_block)
-        self.conv2 = ConvBlock(128, 512, 1, 1, 0, 1, linear=False)
-        self.linear7 = ConvBlock(512, 512, (7, 6), 1, 0, 512, linear=True)
-        self.linear1 = ConvBlock(512, 128, 1, 1, 0, 1, linear=True)
+        self.conv2 = ConvBlock(128, 512, 1, 1, 1, linear=False)
+        self.linear7 = ConvBlock(512, 512, (7, 6), 1, 512, linear=True)
+        self.linear1 = ConvBlock(512, 128, 1, 1, 1, linear=True)
 
     def features(self, x: Tensor) -> Tensor:
         """(n, 3, 112, 112) normalised, of which the middle 96 columns are read, to (n, 128)."""

@@ -29,7 +29,10 @@ class PreActTrunk(nn.Module):
             blocks += [PreActBlock(outer, outer, 1, norm) for _ in range(count - 1)]
             stages.append(nn.Sequential(*blocks))
             inner = outer
-        self.stem, self.blocks, self.tail, self.dim = stem, nn.Sequential(*stages), _norm_relu(inner, norm), inner
+        self.stem = stem
+        self.blocks = nn.Sequential(*stages)
+        self.tail = _norm_relu(inner, norm)
+        self.dim = inner
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -76,7 +79,8 @@ class PreActBlock(nn.Module):
 
     def __init__(self, inner: int, outer: int, stride: int, norm: Norm):
         super().__init__()
-        self.enter, same = _norm_relu(inner, norm), stride == 1 and inner == outer
+        self.enter = _norm_relu(inner, norm)
+        same = stride == 1 and inner == outer
         self.body = nn.Sequential(_conv(inner, outer, 3, stride), *_norm_relu(outer, norm), _conv(outer, outer, 3, 1))
         # every second place by pooling, not by the convolution's stride: see `lib.models.resnets.Block`
         thinned = [nn.AvgPool2d(1, stride)] if stride > 1 else []

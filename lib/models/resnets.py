@@ -29,7 +29,8 @@ class ResNet(nn.Module):
         check_sizes("A ResNet", tuple(DEPTHS), depth, width, stem)
         bottleneck, repeats = DEPTHS[depth]
         self.stem = _stem(stem, channels, width, norm)
-        inner, blocks = width, []
+        inner = width
+        blocks = []
         for stage, count in enumerate(repeats):
             hidden = width * 2**stage
             outer = hidden * (4 if bottleneck else 1)
@@ -39,7 +40,8 @@ class ResNet(nn.Module):
             pairs = zip(inners, strides, strict=True)
             blocks.append(nn.Sequential(*(Block(body, i, hidden, outer, s, norm) for i, s in pairs)))
             inner = outer
-        self.blocks, self.dim = nn.Sequential(*blocks), inner
+        self.blocks = nn.Sequential(*blocks)
+        self.dim = inner
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -17,7 +17,8 @@ class Study:
     """
 
     def __init__(self, run: Run, scale: SimpleNamespace):
-        self.run, self.scale = run, scale
+        self.run = run
+        self.scale = scale
 
     @property
     def device(self) -> str:

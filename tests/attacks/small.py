@@ -4,6 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lib.attacks import settings
+
+# every row of the table of settings that follows a gradient, by its name there
+ROWS = {name: row for name, row in vars(settings).items() if isinstance(row, settings.Settings) and name != "RANDOM"}
+
 
 class SmallNet(nn.Module):
     """Four smooth layers on (n, 3, 12, 12) images with batch normalisation and dropout; `outputs` logits."""

@@ -5,15 +5,15 @@ import torch
 import torchattacks
 from scipy.stats import ks_2samp
 
-from lib.attacks import L2, NAMED, Linf, PairLogits, ascend, cross_entropy, deepfool, dlr, kl, verification
+from lib.attacks import L2, Linf, PairLogits, ascend, cross_entropy, deepfool, dlr, kl, verification
 from lib.attacks.deepfool import class_boundaries, pair_boundaries
-from tests.attacks.small import SmallNet, pictures
+from tests.attacks.small import ROWS, SmallNet, pictures
 
 EPS = 8 / 255
 THEIRS = {
     "FGSM": torchattacks.FGSM,
     "BIM": torchattacks.BIM,
-    "I-FGSM": torchattacks.BIM,
+    "I_FGSM": torchattacks.BIM,
     "PGD": torchattacks.PGD,
     "MIFGSM": torchattacks.MIFGSM,
     "NIFGSM": torchattacks.NIFGSM,
@@ -41,7 +41,7 @@ def test_named_attack_equals_torchattacks(case, name):
     torch.manual_seed(3)
     theirs = THEIRS[name](model)(x, labels)
     torch.manual_seed(3)
-    ours = ascend(cross_entropy(model, labels), x, Linf("8/255"), NAMED[name])
+    ours = ascend(cross_entropy(model, labels), x, Linf("8/255"), ROWS[name])
     same(ours, theirs)
     assert (model(ours).argmax(1) != labels).any()
 
@@ -55,7 +55,7 @@ def test_targeted_attack_equals_torchattacks(case, name, capsys):
     torch.manual_seed(3)
     theirs = attack(x, labels)
     torch.manual_seed(3)
-    same(ascend(cross_entropy(model, targets, targeted=True), x, Linf(EPS), NAMED[name]), theirs)
+    same(ascend(cross_entropy(model, targets, targeted=True), x, Linf(EPS), ROWS[name]), theirs)
 
 
 def test_pgd_l2_equals_torchattacks(case):
@@ -63,7 +63,7 @@ def test_pgd_l2_equals_torchattacks(case):
     torch.manual_seed(3)
     theirs = torchattacks.PGDL2(model)(x, labels)
     torch.manual_seed(3)
-    same(ascend(cross_entropy(model, labels), x, L2(1.0), NAMED["PGD-L2"]), theirs)
+    same(ascend(cross_entropy(model, labels), x, L2(1.0), ROWS["PGD_L2"]), theirs)
 
 
 def test_tpgd_equals_torchattacks(case):
@@ -71,7 +71,7 @@ def test_tpgd_equals_torchattacks(case):
     torch.manual_seed(3)
     theirs = torchattacks.TPGD(model)(x, labels)
     torch.manual_seed(3)
-    same(ascend(kl(model, x), x, Linf(EPS), NAMED["TPGD"]), theirs)
+    same(ascend(kl(model, x), x, Linf(EPS), ROWS["TPGD"]), theirs)
 
 
 def test_other_settings_equal_torchattacks(case):
@@ -79,7 +79,7 @@ def test_other_settings_equal_torchattacks(case):
     torch.manual_seed(3)
     theirs = torchattacks.DIFGSM(model, decay=0.7, resize_rate=0.6, diversity_prob=0.8, random_start=True)(x, labels)
     torch.manual_seed(3)
-    settings = NAMED["DIFGSM"].but(decay=0.7, resize_rate=0.6, diversity=0.8, start="uniform")
+    settings = ROWS["DIFGSM"].but(decay=0.7, resize_rate=0.6, diversity=0.8, start="uniform")
     same(ascend(cross_entropy(model, labels), x, Linf(EPS), settings), theirs)
 
 
@@ -87,7 +87,7 @@ def test_upgd_with_dlr_equals_torchattacks(case):
     """With a budget that keeps the label among the first two: as the third, its ratio is constant."""
     model, x, labels = case
     theirs = torchattacks.UPGD(model, loss="dlr", eps=EPS / 16, alpha=EPS / 64)(x, labels)
-    same(ascend(dlr(model, labels), x, Linf(EPS / 16), NAMED["UPGD"].but(step="eps/4")), theirs)
+    same(ascend(dlr(model, labels), x, Linf(EPS / 16), ROWS["UPGD"].but(step="eps/4")), theirs)
 
 
 def test_upgd_is_mifgsm_by_default(case):
@@ -100,7 +100,7 @@ def test_random_model_agrees_with_torchattacks(case, name):
     """A model that draws noise: equal with the same seed, the same distribution of losses with another."""
     model, (_, x, labels) = SmallNet(noise=0.1), case
     kind = {"eot_iter": 3, "steps": 3}
-    settings = NAMED[name].but(eot=3, steps=3)
+    settings = ROWS[name].but(eot=3, steps=3)
     torch.manual_seed(3)
     theirs = THEIRS[name](model, **kind)(x, labels)
     torch.manual_seed(3)
@@ -125,7 +125,7 @@ def test_pairs_equal_torchattacks_through_the_adapter(name):
     adapter = PairLogits(model, x, reference, scale=1e-5)
     theirs = THEIRS[name](adapter)(x, same_person.long())
     torch.manual_seed(3)
-    ours = ascend(verification(model, reference, same_person), x, Linf(EPS), NAMED[name])
+    ours = ascend(verification(model, reference, same_person), x, Linf(EPS), ROWS[name])
     assert ((ours - theirs).abs() < 1e-9).double().mean() > 0.999
 
 

@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from lib.attacks import autoattack, autoattack_pairs
+from lib.data.examples import ImagePairs
 from lib.errors import WorkbookError
 from tests.attacks.small import SmallNet, pictures
 
@@ -47,7 +48,7 @@ def test_pairs_are_judged_at_their_threshold():
 
     same = says_same(X)
     same[0] = ~same[0]
-    result = autoattack_pairs(model, X, reference, same, torch.full((12,), 0.02), threshold=0.2, **QUICK)
+    result = autoattack_pairs(model, ImagePairs(X, reference, same), torch.full((12,), 0.02), threshold=0.2, **QUICK)
     assert torch.equal(says_same(result.images) == same, result.robust)
     assert result.clean.sum() == 11
     assert result.robust.sum() < 11

@@ -1,5 +1,6 @@
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from lib.attacks.evolutionary import _weighted_draw
 from lib.errors import WorkbookError
 from tests.attacks.small import SmallNet, pictures
 
-P, SIDE, TINY = 3, 9, Evolution(grid=4, share=4, window=5)
+P, SIDE, TINY = 3, 9, Evolution(grid=4, share=4, window=5, queries=200, report=(200,))
 
 
 def seeded(seed=0):
@@ -82,7 +83,11 @@ def test_agrees_with_the_pair_by_pair_loop():
     decision, settings = HalfSpace(), Evolution(grid=4, share=4, window=5, covariance_rate=0.2, mu=0.05)
     expected = slow_evolution(decision, decision.start, 30, settings, seeded())
     found = evolutionary(
-        decision, decision.clean, decision.start, 31, report=(31,), settings=settings, generator=seeded()
+        decision,
+        decision.clean,
+        decision.start,
+        settings=replace(settings, queries=31, report=(31,)),
+        generator=seeded(),
     )
     assert not torch.equal(found.images, decision.start)
     torch.testing.assert_close(found.images, expected, rtol=0, atol=1e-12)
@@ -94,7 +99,9 @@ def test_agrees_with_the_pair_by_pair_loop():
 def test_distortion_never_grows_and_the_end_is_adversarial(start):
     decision = HalfSpace(distance=0.1)
     x, first = decision.clean, decision.start if start else None
-    found = evolutionary(decision, x, first, 200, report=range(1, 201), settings=TINY, generator=seeded())
+    found = evolutionary(
+        decision, x, first, replace(TINY, queries=200, report=tuple(range(1, 201))), generator=seeded()
+    )
     assert found.queries == decision.asked == 200
     known = found.mse[:, found.mse[0].isfinite()]
     assert known.shape[1] == 199 if start else known.shape[1] > 150
@@ -109,8 +116,8 @@ def test_distortion_never_grows_and_the_end_is_adversarial(start):
 
 def test_comes_close_to_the_nearest_adversarial_image():
     decision = HalfSpace(distance=0.3)
-    settings = Evolution(grid=SIDE, window=30)
-    found = evolutionary(decision, decision.clean, decision.start, 3000, report=(), settings=settings)
+    settings = Evolution(grid=SIDE, window=30, queries=3000, report=())
+    found = evolutionary(decision, decision.clean, decision.start, settings)
     distance = (found.images - decision.clean).flatten(1).norm(dim=1)
     assert (distance > 0.3).all()
     assert (distance < 1.5 * 0.3).all()
@@ -124,7 +131,7 @@ def test_noise_starts_are_drawn_until_adversarial_and_then_bisected():
         answers.append(far & ((torch.arange(4) != 2) | (len(answers) >= 2)))
         return answers[-1]
 
-    found = evolutionary(third_time, clean, None, 14, report=(13, 14), settings=TINY, generator=seeded())
+    found = evolutionary(third_time, clean, None, replace(TINY, queries=14, report=(13, 14)), generator=seeded())
     assert len(answers) == 14
     assert answers[0].tolist() == [True, True, False, True]
     mean = found.images.flatten(1).mean(1)  # the border is half the way to the noise: found to 2^-10 of that way
@@ -133,7 +140,7 @@ def test_noise_starts_are_drawn_until_adversarial_and_then_bisected():
 
 
 def test_pairs_without_an_adversarial_image_are_told():
-    found = evolutionary(lambda x: torch.arange(3) == 0, pictures(3).float(), None, 200, report=(200,), settings=TINY)
+    found = evolutionary(lambda x: torch.arange(3) == 0, pictures(3).float(), None, TINY)
     assert found.found.tolist() == [True, False, False]
     assert found.mse[:, 0].isinf().tolist() == [False, True, True]
 
@@ -142,7 +149,10 @@ def test_one_positive_answer_of_a_random_model_is_believed():
     """Even an image that is adversarial half the time only: the search ends at the clean image itself."""
     coins, scene = seeded(5), HalfSpace()
     found = evolutionary(
-        lambda _: torch.rand(P, generator=coins) < 0.5, scene.clean, scene.start, 300, report=(300,), settings=TINY
+        lambda _: torch.rand(P, generator=coins) < 0.5,
+        scene.clean,
+        scene.start,
+        replace(TINY, queries=300, report=(300,)),
     )
     assert found.found.all()
     assert (found.mse < 1e-12).all()
@@ -166,8 +176,8 @@ def test_pair_decisions_are_the_thresholded_cosine():
     cosine = (model.embed(x) * model.embed(reference)).sum(1)
     assert torch.equal(decision(x), torch.where(same, cosine < 0.1, cosine > 0.1))
     model.train()
-    x, settings = pictures(), Evolution(grid=12)
-    found = evolutionary(decision, x, reference, 40, report=(40,), settings=settings, generator=seeded())
+    x, settings = pictures(), Evolution(grid=12, queries=40, report=(40,))
+    found = evolutionary(decision, x, reference, settings, generator=seeded())
     assert all(module.training for module in model.modules())
     model.eval()
     assert torch.equal(decision(found.images)[found.found], found.found[found.found])
@@ -176,15 +186,15 @@ def test_pair_decisions_are_the_thresholded_cosine():
 
 def test_misuse_is_told():
     decision = HalfSpace()
-    x, start = decision.clean, decision.start
+    x, start, short = decision.clean, decision.start, Evolution(queries=50, report=())
     with pytest.raises(WorkbookError, match="reports"):
-        evolutionary(decision, x, start, 100)
+        Evolution(queries=100)
     with pytest.raises(WorkbookError, match="More than 10"):
-        evolutionary(decision, x, start, 10, report=())
+        Evolution(queries=10, report=())
     with pytest.raises(WorkbookError, match="bools"):
-        evolutionary(lambda images: images.flatten(1).sum(1), x, start, 50, report=())
+        evolutionary(lambda images: images.flatten(1).sum(1), x, start, short)
     with pytest.raises(WorkbookError, match="shape of the clean"):
-        evolutionary(decision, x, start[..., :5], 50, report=())
+        evolutionary(decision, x, start[..., :5], short)
     with pytest.raises(WorkbookError, match=r"\[0,1\]"):
-        evolutionary(decision, 255 * x, start, 50, report=())
+        evolutionary(decision, 255 * x, start, short)
     assert ROBFR.window == 30

@@ -4,7 +4,6 @@ import torch
 from lib.attacks import (
     FGSM,
     L2,
-    NAMED,
     PGD,
     RANDOM,
     Intensity,
@@ -19,11 +18,11 @@ from lib.attacks import (
     margin,
     nt_xent,
     scores,
+    strongest,
     verification,
-    worst_case,
 )
 from lib.errors import WorkbookError
-from tests.attacks.small import SmallNet, pictures
+from tests.attacks.small import ROWS, SmallNet, pictures
 
 BOX = Linf("8/255")
 
@@ -38,20 +37,20 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("name", NAMED)
+@pytest.mark.parametrize("name", ROWS)
 def test_dodging_lowers_and_impersonation_raises_similarity(name):
     model, x, reference = SmallNet(outputs=16), pictures(), pictures(seed=2)
-    budget = L2(1.0) if name == "PGD-L2" else BOX
+    budget = L2(1.0) if name == "PGD_L2" else BOX
 
     def cosine(images):
         return (model.embed(images) * model.embed(reference)).sum(1)
 
-    lower = ascend(dodging(model, reference), x, budget, NAMED[name], generator=seeded())
-    higher = ascend(impersonation(model, reference), x, budget, NAMED[name], generator=seeded())
+    lower = ascend(dodging(model, reference), x, budget, ROWS[name], generator=seeded())
+    higher = ascend(impersonation(model, reference), x, budget, ROWS[name], generator=seeded())
     assert (cosine(lower) < cosine(x)).all()
     assert (cosine(higher) > cosine(x)).all()
     same = torch.arange(12) < 6
-    mixed = ascend(verification(model, reference, same), x, budget, NAMED[name], generator=seeded())
+    mixed = ascend(verification(model, reference, same), x, budget, ROWS[name], generator=seeded())
     assert torch.equal(cosine(mixed) < cosine(x), same)
 
 
@@ -71,8 +70,8 @@ def test_a_linear_objective_is_solved_in_one_step():
 def test_best_is_never_worse_than_last_nor_than_the_clean_image(case):
     _, x, objective = case
     for name in ("PGD", "NIFGSM", "DIFGSM", "EOTPGD"):
-        last = ascend(objective, x, BOX, NAMED[name].but(step="6/255"), generator=seeded())
-        best = ascend(objective, x, BOX, NAMED[name].but(step="6/255", keep="best"), generator=seeded())
+        last = ascend(objective, x, BOX, ROWS[name].but(step="6/255"), generator=seeded())
+        best = ascend(objective, x, BOX, ROWS[name].but(step="6/255", keep="best"), generator=seeded())
         assert (objective(best) >= objective(last) - 1e-12).all()
         assert (objective(best) >= objective(x) - 1e-12).all()
     tiny = ascend(lambda images: -(images - x).abs().sum((1, 2, 3)), x, BOX, PGD.but(keep="best"))
@@ -127,16 +126,16 @@ def test_intensity_budget_is_kept(case):
 
 def test_batches_equal_the_whole(case):
     _, x, objective = case
-    budget, settings = Linf(torch.linspace(0.01, 0.1, 12)), NAMED["MIFGSM"].but(step="eps/4", steps=torch.arange(12))
+    budget, settings = Linf(torch.linspace(0.01, 0.1, 12)), ROWS["MIFGSM"].but(step="eps/4", steps=torch.arange(12))
     whole = ascend(objective, x, budget, settings)
     torch.testing.assert_close(in_batches(objective, x, budget, settings, batch=5), whole)
 
 
-def test_worst_case_takes_the_strongest_per_image(case):
+def test_strongest_takes_the_strongest_per_image(case):
     model, x, objective = case
     judge = margin(model, objective.references[0])
     candidates = [ascend(objective, x, BOX, PGD, generator=seeded(seed)) for seed in range(3)]
-    worst = worst_case(judge, x, *candidates)
+    worst = strongest(judge, x, *candidates)
     expected = torch.stack([judge(images) for images in (x, *candidates)]).amax(0)
     torch.testing.assert_close(judge(worst), expected)
 
@@ -165,10 +164,10 @@ def test_one_forward_and_one_backward_a_step_and_no_weight_gradient(case):
 def test_the_images_and_the_random_state_are_the_callers(case):
     _, x, objective = case
     before, state = x.clone(), torch.get_rng_state()
-    first = ascend(objective, x, BOX, NAMED["DIFGSM"].but(start="uniform"), generator=seeded(5))
+    first = ascend(objective, x, BOX, ROWS["DIFGSM"].but(start="uniform"), generator=seeded(5))
     assert torch.equal(x, before)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(first, ascend(objective, x, BOX, NAMED["DIFGSM"].but(start="uniform"), generator=seeded(5)))
+    assert torch.equal(first, ascend(objective, x, BOX, ROWS["DIFGSM"].but(start="uniform"), generator=seeded(5)))
     assert not first.requires_grad
 
 
@@ -179,13 +178,13 @@ def test_works_under_inference_mode_and_autocast(case):
         torch.testing.assert_close(ascend(objective, x, BOX, FGSM), plain)
     model = SmallNet().float()
     labels = objective.references[0]
-    low = ascend(cross_entropy(model, labels), x.float(), BOX, PGD.but(start="clean"), amp=True)
+    low = ascend(cross_entropy(model, labels), x.float(), BOX, PGD.but(start="clean", amp=True))
     assert cross_entropy(model, labels)(low).mean() > cross_entropy(model, labels)(x.float()).mean() + 0.5
 
 
 def test_zero_gradients_do_not_turn_into_nan(case):
     _, x, _ = case
-    flat = ascend(lambda images: 0 * images.sum((1, 2, 3)), x, BOX, NAMED["MIFGSM"])
+    flat = ascend(lambda images: 0 * images.sum((1, 2, 3)), x, BOX, ROWS["MIFGSM"])
     assert torch.equal(flat, x)
 
 
@@ -251,8 +250,37 @@ def test_channels_last_models_get_the_same_images_back(case):
     _, x, objective = case
     model = SmallNet().to(memory_format=torch.channels_last)
     quick = cross_entropy(model, objective.references[0])
-    for budget, settings in ((BOX, PGD.but(keep="best")), (L2(0.5), NAMED["PGD-L2"])):
+    for budget, settings in ((BOX, PGD.but(keep="best")), (L2(0.5), ROWS["PGD_L2"])):
         plain = ascend(objective, x, budget, settings, generator=seeded())
         moved = ascend(quick, x, budget, settings, generator=seeded())
         torch.testing.assert_close(moved, plain, rtol=0, atol=1e-9)
         assert moved.is_contiguous()
+
+
+def test_each_iterate_is_told_with_its_score(case):
+    model, x, objective = case
+    told = []
+
+    def note(step, images, score):
+        told.append((step, images.clone(), score))
+
+    settings = PGD.but(steps=4, start="clean")
+    moved = ascend(objective, x, BOX, settings, on_step=note)
+    assert [step for step, _, _ in told] == [0, 1, 2, 3]
+    assert torch.equal(told[0][1], x)
+    for step, images, score in told:
+        expected = x if step == 0 else ascend(objective, x, BOX, settings.but(steps=step))
+        torch.testing.assert_close(images, expected)
+        torch.testing.assert_close(score, objective(expected).detach())
+    assert not torch.equal(moved, told[-1][1])
+
+
+def test_an_attack_goes_on_from_images_that_are_given(case):
+    model, x, objective = case
+    settings = PGD.but(steps=5, start="clean")
+    half = ascend(objective, x, BOX, settings.but(steps=2))
+    rest = settings.but(steps=3, start=half)
+    torch.testing.assert_close(ascend(objective, x, BOX, rest), ascend(objective, x, BOX, settings))
+    torch.testing.assert_close(in_batches(objective, x, BOX, rest, batch=5), ascend(objective, x, BOX, settings))
+    with pytest.raises(WorkbookError, match="one start per image"):
+        ascend(objective, x, BOX, settings.but(start=half[:3]))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.attacks import PGD, Settings
+from lib.attacks import PGD, RANDOM, Settings
 from lib.attacks.budgets import Linf
 from lib.attacks.diversity import diversify
 from lib.errors import WorkbookError
@@ -44,3 +44,11 @@ def test_diversity_keeps_the_shape_and_fires_as_often_as_asked():
     looks = [diversify(x, settings, generator) for _ in range(300)]
     assert all(look.shape == x.shape for look in looks)
     assert sum(not torch.equal(look, x) for look in looks) / 300 == pytest.approx(0.3, abs=0.08)
+
+
+def test_no_steps_are_no_attack_but_for_the_random_search():
+    for settings in (PGD, PGD.but(keep="best", start="clean")):
+        with pytest.raises(WorkbookError, match="0 steps attacks nothing"):
+            settings.but(steps=0)
+    assert RANDOM.but(restarts=5).count == 0
+    assert PGD.but(steps=torch.tensor([0, 2])).count == 2  # some images may be left alone

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.attacks import paste, total_variation, train_sticker
+from lib.attacks import StickerTraining, paste, total_variation, train_sticker
 from lib.attacks.sticker import HEIGHT, LEFT, TOP, WIDTH, WINDOW, _batches, _settled
 from lib.errors import WorkbookError
 from lib.models import GrayInput
@@ -62,7 +62,7 @@ def test_the_first_step_by_hand():
     flat = torch.full_like(STICKER, 127 / 255).requires_grad_()
     loss = -(model.embed(paste(FACES, flat)) @ target).mean() + 1e-4 * total_variation(flat)
     (gradient,) = torch.autograd.grad(loss, flat)
-    trained = train_sticker(model, FACES, target, steps=1, batch=7, jitter=0, brightness=0.0)
+    trained = train_sticker(model, FACES, target, StickerTraining(steps=1, batch=7, jitter=0, brightness=0.0))
     sure = gradient.abs() > 1e-3 * gradient.abs().max()  # faces come in another order, which rounds differently
     torch.testing.assert_close(trained[sure], (flat - gradient.sign() / 51)[sure].detach())
 
@@ -73,8 +73,8 @@ def test_training_raises_the_cosine_of_seen_and_unseen_faces():
     others, unseen = FACES[:5], FACES[5:]
     flags = [weight.requires_grad for weight in model.parameters()]
     model.train()
-    trained = train_sticker(model, others, target, steps=40, batch=3)
-    again = train_sticker(model, others, target, steps=40, batch=3)
+    trained = train_sticker(model, others, target, StickerTraining(steps=40, batch=3))
+    again = train_sticker(model, others, target, StickerTraining(steps=40, batch=3))
     assert all(module.training for module in model.modules())
     assert [weight.requires_grad for weight in model.parameters()] == flags
     assert torch.equal(trained, again)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.evaluation import auc
-from lib.evaluation.effects import cohens_d, overlap, superiority
+from lib.evaluation.effects import cohens_d, correlation, overlap, superiority
 
 
 def test_overlap_by_hand():
@@ -29,3 +29,9 @@ def test_superiority_counts_pairs(first, second):
     found = superiority(torch.tensor(first).double(), torch.tensor(second).double())
     assert found == pytest.approx(slow)
     assert found == pytest.approx(float(auc(both, torch.arange(len(both)) < len(first))))
+
+
+def test_correlation_by_hand():
+    first = torch.tensor([1.0, 2.0, 3.0])
+    assert correlation(first, 5 - 2 * first).item() == pytest.approx(-1)
+    assert correlation(first, torch.tensor([1.0, 3.0, 2.0])).item() == pytest.approx(0.5)

@@ -7,7 +7,16 @@ import torch
 from scipy.stats import binomtest
 
 from lib.errors import WorkbookError
-from lib.evaluation.intervals import bootstrap, mean_interval, pair_bootstrap, pair_difference, std_interval, wilson
+from lib.evaluation.intervals import (
+    bootstrap,
+    mean_interval,
+    newcombe,
+    pair_bootstrap,
+    pair_difference,
+    rate_difference,
+    std_interval,
+    wilson,
+)
 from lib.evaluation.resampling import pair_weights
 from lib.evaluation.verification import auc, eer, error_at_threshold, tar_at_far
 from lib.interval import Interval
@@ -199,3 +208,76 @@ def test_mean_interval_is_students():
     )
     with pytest.raises(WorkbookError, match="two or more draws"):
         mean_interval([1.0])
+
+
+# Wilson by hand at 0 of n: [0, z^2 / (n + z^2)], z = 1.959964; Newcombe's difference of two such rates: +- that
+Z2 = 1.959963985**2
+
+
+def test_a_rate_without_an_error_has_wilson_s_interval():
+    none, every = torch.zeros(40, dtype=torch.bool), torch.ones(40, dtype=torch.bool)
+    found = bootstrap(lambda mask: mask.double().mean(), none)
+    assert (found.estimate, found.low) == (0, 0)
+    assert found.high == pytest.approx(Z2 / (40 + Z2))
+    assert found.method == "Wilson of 40 units"
+    assert found.n == 40
+    full = bootstrap(lambda mask: mask.double().mean(), every)
+    assert (full.high, full.low) == (1, pytest.approx(40 / (40 + Z2)))
+    clustered = bootstrap(lambda mask: mask.double().mean(), none, clusters=torch.arange(40) // 4)
+    assert clustered.high == pytest.approx(Z2 / (10 + Z2))
+
+
+def test_what_is_no_rate_and_what_has_a_width_stays():
+    counts = bootstrap(torch.mean, torch.zeros(40))  # sizes, not examples that are right or wrong
+    assert (counts.low, counts.high) == (0, 0)
+    half = torch.arange(40) < 20
+    assert bootstrap(lambda mask: mask.double().mean(), half) == bootstrap(torch.mean, half.double())
+    total = bootstrap(lambda mask: mask.double().sum(), torch.ones(40, dtype=torch.bool))
+    assert (total.low, total.high) == (40, 40)
+
+
+def test_a_difference_of_two_rates_at_the_ends_has_newcombe_s_interval():
+    none, every = torch.zeros(40, dtype=torch.bool), torch.ones(40, dtype=torch.bool)
+    end = Z2 / (40 + Z2)
+    same = rate_difference(none, none)
+    assert (same.low, same.high) == (pytest.approx(-end), pytest.approx(end))
+    assert same.method == "Newcombe of 40 units"
+    apart = rate_difference(every, none)
+    assert apart.estimate == apart.high == 1
+    assert apart.low == pytest.approx(1 - 2**0.5 * end)
+    half = torch.arange(40) < 20
+    inside = rate_difference(half, half)  # alike, but not at an end: no bound follows from the rates alone
+    assert (inside.low, inside.high) == (0, 0)
+
+
+def test_newcombe_s_own_example():
+    """56/70 - 48/80 = 0.2 with [0.0524, 0.3339] (Newcombe 1998, Table II, method 10)."""
+    found = newcombe(wilson(56, 70), wilson(48, 80))
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.2, 0.0524, 0.3339), abs=5e-5)
+
+
+def test_pairs_that_are_all_told_apart_have_wilson_s_interval():
+    same = torch.arange(50) < 20
+    scores = torch.where(same, 1.0, -1.0)
+    found = pair_bootstrap(scores, same)
+    assert (found.estimate, found.low, found.high) == (0, 0, pytest.approx(Z2 / (20 + Z2)))  # the rarer kind
+    assert found.method == "Wilson of 20 units"
+    turned = pair_bootstrap(-scores, same)
+    assert (turned.estimate, turned.high) == (1, 1)
+    assert turned.low == pytest.approx(20 / (20 + Z2))
+    people = torch.stack([torch.arange(50) % 10, (torch.arange(50) + ~same) % 10], 1)
+    assert pair_bootstrap(scores, same, people).high == pytest.approx(Z2 / (10 + Z2))
+    assert pair_bootstrap(scores, same, statistic=auc).low == pytest.approx(20 / (20 + Z2))
+    end = Z2 / (20 + Z2)
+    gap = pair_difference(scores, scores, same)
+    assert (gap.low, gap.high) == (pytest.approx(-end), pytest.approx(end))
+    assert pair_difference(-scores, scores, same).low == pytest.approx(1 - 2**0.5 * end)
+
+
+def test_a_few_draws_at_the_ends():
+    assert mean_interval([1.0] * 5).low == pytest.approx(5 / (5 + Z2))
+    assert mean_interval([1.0] * 5, examples=600).low == pytest.approx(600 / (600 + Z2))
+    assert mean_interval([0.0] * 5, top=100).high == pytest.approx(100 * Z2 / (5 + Z2))
+    assert mean_interval([100.0] * 5).low == pytest.approx(100 * 5 / (5 + Z2))
+    assert mean_interval([0.0] * 5).high == 0  # zeros need not be rates
+    assert mean_interval([0.5] * 5).low == 0.5

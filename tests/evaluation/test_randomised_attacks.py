@@ -1,20 +1,29 @@
-"""Walks against the one loop, the pick of the worst against a slow one, AutoAttack and gradients on a tiny model."""
+"""Long attacks against the one loop, the worst pick against a slow one, AutoAttack and gradients on a tiny model."""
 
 import pytest
 import torch
 
-from lib.attacks import FGSM, PGD, Intensity, ascend, intensity_of, verification
+from lib.attacks import (
+    FGSM,
+    PGD,
+    AutoAttackSettings,
+    Intensity,
+    Threat,
+    ascend,
+    intensity_of,
+    verification,
+)
+from lib.data.examples import ImagePairs
 from lib.errors import WorkbookError
 from lib.evaluation.randomised_attacks import (
     autoattack_scores,
     broken,
     distinct_rows,
-    goal_of,
     gradient_norms,
+    images_at_steps,
     push,
+    scores_at_steps,
     scores_under,
-    walk,
-    walk_scores,
     worst_on_fresh_draws,
 )
 from lib.models import Recogniser, similarity
@@ -42,46 +51,45 @@ def pairs():
     x = torch.rand(6, 1, 8, 8, generator=generator)
     same = torch.arange(6) < 3
     y = torch.where(same.view(-1, 1, 1, 1), (x + 0.1 * torch.rand(x.shape, generator=generator)).clamp(0, 1), 1 - x)
-    return x, y, same
+    return ImagePairs(x, y, same)
 
 
 @pytest.mark.parametrize(("rule", "norm"), [("sign", "linf"), ("l2", "l2")])
-def test_a_walk_in_legs_is_the_same_walk(pairs, rule, norm):
-    x, y, same = pairs
+def test_images_at_steps_are_those_of_shorter_attacks(pairs, rule, norm):
+    x = pairs.x
     budget, settings = Intensity(0.04, norm=norm), SIGN.but(rule=rule)
-    goal = verification(Tiny(), y, same)
-    found = walk(goal, x, budget, settings, [1, 4, 9])
+    goal = verification(Tiny(), pairs.y, pairs.same)
+    found = images_at_steps(goal, x, Threat(settings, budget), [1, 4, 9])
     for stop, images in zip([1, 4, 9], found, strict=True):
         assert torch.allclose(images, ascend(goal, x, budget, settings.but(steps=stop)), atol=1e-6)
         assert intensity_of(x, images).max() <= 0.04 + 1e-5
 
 
-def test_a_walk_with_a_random_start_stays_around_the_clean_image(pairs):
-    x, y, same = pairs
-    found = walk(verification(Tiny(), y, same), x, Intensity(0.02, norm="l2"), PGD.but(rule="l2", step="eps"), [2, 20])
-    assert all(intensity_of(x, images).max() <= 0.02 + 1e-5 for images in found)
+def test_a_long_attack_with_a_random_start_stays_around_the_clean_image(pairs):
+    threat = Threat(PGD.but(rule="l2", step="eps"), Intensity(0.02, norm="l2"))
+    found = images_at_steps(verification(Tiny(), pairs.y, pairs.same), pairs.x, threat, [2, 20])
+    assert all(intensity_of(pairs.x, images).max() <= 0.02 + 1e-5 for images in found)
 
 
-def test_a_walk_refuses_what_it_cannot_resume(pairs):
-    x, y, same = pairs
-    goal = verification(Tiny(), y, same)
-    for settings, stops in [(SIGN, [5, 2]), (SIGN.but(decay=1.0), [1]), (SIGN.but(keep="best"), [1])]:
-        with pytest.raises(WorkbookError, match="A walk takes"):
-            walk(goal, x, Intensity(0.04), settings, stops)
+def test_images_at_steps_refuse_what_has_none(pairs):
+    goal = verification(Tiny(), pairs.y, pairs.same)
+    for settings, stops in [(SIGN, [5, 2]), (SIGN, []), (SIGN.but(restarts=2), [1]), (SIGN.but(keep="best"), [1])]:
+        with pytest.raises(WorkbookError, match="Images at steps take"):
+            images_at_steps(goal, pairs.x, Threat(settings, Intensity(0.04)), stops)
 
 
 def test_scores_are_of_fresh_draws_and_repeatable(pairs):
     model, budget = Tiny(noise=0.02), Intensity(0.04)
     before = torch.random.get_rng_state()
-    one, two = (scores_under(model, model, *pairs, budget, FGSM.but(eot=3), 4, seed=2) for _ in range(2))
+    one, two = (scores_under(model, model, pairs, Threat(FGSM.but(eot=3), budget), 4, seed=2) for _ in range(2))
     assert torch.equal(one, two)
     assert torch.equal(before, torch.random.get_rng_state())
     assert one.shape == (4, 6)
     assert not torch.equal(one[0], one[1])
-    walked = walk_scores(model, *pairs, budget, SIGN, [1, 3], draws=2)
+    walked = scores_at_steps(model, pairs, Threat(SIGN, budget), [1, 3], draws=2)
     assert walked.shape == (2, 2, 6)
-    clean = similarity(Tiny(), *pairs[:2])[None]
-    assert (push(walked[1], clean, pairs[2]) > 0).all()
+    clean = similarity(Tiny(), pairs.x, pairs.y)[None]
+    assert (push(walked[1], clean, pairs.same) > 0).all()
 
 
 def test_the_worst_is_picked_by_one_half_of_the_draws_and_scored_by_the_other_half():
@@ -107,27 +115,20 @@ def test_an_honest_pick_removes_the_luck_of_the_draws():
     assert worst_on_fresh_draws(same, *attacks).mean().abs() < 0.1
 
 
-def test_anchors_are_averaged_over_draws(pairs):
-    torch.manual_seed(0)
-    steady = goal_of(Tiny(), *pairs[1:]).references[0]
-    far, near = ((goal_of(Tiny(noise=0.1), *pairs[1:], draws).references[0] - steady).norm() for draws in (1, 64))
-    assert near < far / 2
-
-
 def test_gradients_that_are_zero_are_seen(pairs):
-    assert (gradient_norms(Tiny(), *pairs, batch=4) > 0).all()
-    assert (gradient_norms(Tiny(blind=True), *pairs) == 0).all()
+    assert (gradient_norms(Tiny(), pairs, batch=4) > 0).all()
+    assert (gradient_norms(Tiny(blind=True), pairs) == 0).all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_autoattack_breaks_pairs_within_the_budget(pairs, norm):
-    x, y, same = pairs
-    clean = similarity(Tiny(), x, y)
+    clean = similarity(Tiny(), pairs.x, pairs.y)
     budget = Intensity(0.5, norm=norm)
-    scores = autoattack_scores(Tiny(), x, y, same, budget, 0.0, iterations=10, random=False)
-    assert not broken(clean[None], same, 0.0).any()
-    assert broken(scores, same, 0.0).float().mean() >= 0.5
-    assert autoattack_scores(Tiny(0.01), x, y, same, budget, 0.0, iterations=2, draws=2).shape == (2, 6)
+    scores = autoattack_scores(Tiny(), pairs, Threat(AutoAttackSettings(iterations=10), budget), 0.0)
+    assert not broken(clean[None], pairs.same, 0.0).any()
+    assert broken(scores, pairs.same, 0.0).float().mean() >= 0.5
+    quick = Threat(AutoAttackSettings(iterations=2), budget)
+    assert autoattack_scores(Tiny(0.01), pairs, quick, 0.0, draws=2).shape == (2, 6)
 
 
 def test_rows_are_distinct_and_of_both_kinds():

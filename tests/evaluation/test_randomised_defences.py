@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.data.examples import ImagePairs
 from lib.defences import Defended
 from lib.evaluation.intervals import pair_bootstrap, pair_difference
 from lib.evaluation.randomised_defences import (
@@ -65,15 +66,16 @@ def test_scores_one_row_a_draw(fixed, noisy, images):
 def test_attacks_on_a_random_model_repeat(attack, noisy, images):
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    found = [attack_pairs(attack, noisy, *images, SAME, 0.2, seed=seed) for seed in (0, 0, 1)]
+    found = [attack_pairs(attack, noisy, ImagePairs(*images, SAME), 0.2, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
 
 
 def test_the_threshold_of_held_out_pairs(fixed, noisy, images):
-    assert threshold_of(fixed, (*images, SAME)) == best_threshold(similarity(fixed, *images), SAME)
-    assert threshold_of(noisy, (*images, SAME), seed=2) == threshold_of(noisy, (*images, SAME), seed=2)
+    held_out = ImagePairs(*images, SAME)
+    assert threshold_of(fixed, held_out) == best_threshold(similarity(fixed, *images), SAME)
+    assert threshold_of(noisy, held_out, seed=2) == threshold_of(noisy, held_out, seed=2)
 
 
 @pytest.mark.parametrize("statistic", [eer, auc])

@@ -41,3 +41,15 @@ def test_draws_without_a_chosen_image_are_left_out():
     chosen[0, 1] = True
     found = bootstrap_seeds_and_images(mean_where, values, chosen, resamples=100)
     assert (found.estimate, found.low, found.high) == (1, 1, 1)
+
+
+def test_rates_that_never_vary_have_wilson_s_interval():
+    z2 = 1.959963985**2
+    end = z2 / (30 + z2)
+    none = torch.zeros(3, 30, dtype=torch.bool)
+    assert over_seeds(none).high == pytest.approx(end)
+    assert over_seeds(100 * none.double(), top=100).high == pytest.approx(100 * end)
+    assert over_seeds(100 * (~none).double()).low == pytest.approx(100 * (1 - end))
+    assert over_seeds(none.double()).high == 0  # zeros need not be rates
+    gap = bootstrap_seeds_and_images(lambda a, b: (a.double() - b.double()).mean(), none, none, resamples=20)
+    assert (gap.low, gap.high) == (pytest.approx(-end), pytest.approx(end))

@@ -208,3 +208,12 @@ def test_worst_scores_by_hand():
     one, two = torch.tensor([0.9, 0.2, 0.1, 0.6]), torch.tensor([0.5, 0.4, 0.3, 0.2])
     assert worst_scores(same, one, two).tolist() == pytest.approx([0.5, 0.2, 0.3, 0.6])
     assert eer(worst_scores(same, one, two), same) >= max(eer(one, same), eer(two, same))
+
+
+def test_one_minus_eer_turns_the_rate_round():
+    from lib.evaluation import one_minus_eer
+
+    scores, same = torch.tensor([0.9, 0.4, 0.5, 0.1]), torch.tensor([True, True, False, False])
+    assert one_minus_eer(scores, same) == 1 - eer(scores, same) == 0.5
+    weights = torch.ones(3, 4)
+    assert torch.equal(one_minus_eer(scores, same, weights), 1 - eer(scores, same, weights))

@@ -4,7 +4,7 @@ from torch import nn
 
 from lib.errors import WorkbookError
 from lib.models import GrayInput, embed_all, from_module, similarity, to_gray
-from lib.models.base import Recogniser, evaluating
+from lib.models.base import Recogniser, embed_any, evaluating
 from lib.models.fuse import fold_batchnorm
 
 
@@ -107,3 +107,13 @@ def test_any_module_becomes_a_recogniser(images):
 def test_a_module_without_embeddings_is_refused(images):
     with pytest.raises(WorkbookError, match="must return embeddings"):
         from_module(nn.Identity(), size=(8, 8))(images)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 2.0, 255.0])
+def test_images_out_of_range_are_refused_where_they_enter(value):
+    model, images = Tiny().eval(), torch.rand(2, 3, 8, 8)
+    images[1, 0, 5, 5] = value
+    for enter in (lambda: embed_all(model, images), lambda: similarity(model, torch.rand(2, 3, 8, 8), images)):
+        with pytest.raises(WorkbookError, match=r"expected in \[0,1\]"):
+            enter()
+    assert embed_any(model, images.nan_to_num(-0.1)).shape[0] == 2  # what a defence passes on

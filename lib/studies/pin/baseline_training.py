@@ -1,10 +1,12 @@
-"""Training the rivals of PIN's Table IV on the same faces: MagNet, PixelDefend, HGD, Xie et al., adversarial MTER."""
+"""Training the baselines of Table IV on PIN's faces: MagNet, PixelDefend, HGD, Xie et al., adversarial MTER."""
 
 import copy
+from dataclasses import dataclass
 from functools import partial
 
-from torch import LongTensor, Tensor
+from torch import Tensor
 
+from lib.data.examples import ImagePairs, LabelledImages
 from lib.defences.feature_denoising import denoise_features
 from lib.defences.hgd import Denoiser
 from lib.defences.magnet import MagNet
@@ -22,7 +24,6 @@ from lib.training.loop import Recipe, Trained, fit
 from lib.training.purifiers import Denoising, PixelLikelihood, mean_loss
 
 MAGNET_NOISE = 0.025  # standard deviation of MagNet's noise on colour images, in units of [0,1]
-Pairs = tuple[Tensor, Tensor, Tensor]  # gray images x, y (P, 1, H, W) in [0,1], same (P,)
 
 
 def train_magnet(learn: Tensor, held_out: Tensor, width: int, recipe: Recipe, device: str) -> Trained:
@@ -34,12 +35,24 @@ def train_magnet(learn: Tensor, held_out: Tensor, width: int, recipe: Recipe, de
     return {"weights": model.state_dict(), "history": history}
 
 
-def train_pixels(
-    learn: Tensor, held_out: Tensor, width: int, layers: int, crop: int, recipe: Recipe, device: str
-) -> Trained:
+@dataclass(frozen=True)
+class PixelNetwork:
+    """PixelDefend's density model: its width and depth, and the side of the squares that it learns on (None: all)."""
+
+    width: int
+    layers: int
+    crop: int | None = None
+
+    def build(self) -> PixelCNN:
+        """An untrained one."""
+        return PixelCNN(self.width, self.layers)
+
+
+def train_pixels(learn: Tensor, held_out: Tensor, network: PixelNetwork, recipe: Recipe, device: str) -> Trained:
     """PixelDefend's density model, by likelihood."""
     with seeded(recipe.seed):
-        model = PixelCNN(width, layers).to(device)
+        model = network.build().to(device)
+    crop = network.crop
     error = partial(mean_loss, PixelLikelihood(held_out[:64], crop))
     history = fit(
         model, PixelLikelihood(learn, crop), len(learn), recipe, held_out=error, label="training the PixelCNN"
@@ -74,20 +87,22 @@ def robust_model(kind: str, recogniser: Recogniser, seed: int = 0) -> GrayInput:
 
 
 def train_robust(
-    kind: str, recogniser: Recogniser, learn: Tensor, labels: LongTensor, held_out: Pairs, steps: int, recipe: Recipe
+    kind: str, recogniser: Recogniser, faces: LabelledImages, held_out: ImagePairs, steps: int, recipe: Recipe
 ) -> Trained:
     """Xie et al. ("xie") or adversarial MTER ("mter"): `recogniser` (colour) fine-tuned on labelled gray faces.
 
-    labels (n,): people. steps: of the inner attack; with few of them MTER's hinge of 0.2 is hardly ever above zero at
-    PIN's intensity, so below the source's ten its margin is 1 and its weight 10.
+    faces: uint8, labelled by person. held_out: gray pairs, to choose on. steps: of the inner attack; with few of them
+    MTER's hinge of 0.2 is hardly ever above zero at PIN's intensity, so below the source's ten its margin is 1 and its
+    weight 10.
     """
     model = robust_model(kind, recogniser, recipe.seed)
-    people = labels.unique(return_inverse=True)[1]
+    learn = faces.x
+    people = faces.labels.unique(return_inverse=True)[1]
     prototypes = class_means(embed_all(GrayInput(recogniser), learn.float() / 255), people)
     if kind == "xie":
         loss = AdversarialClassification(learn, people, prototypes, steps=steps)
     else:
         margin, weight = (0.2, 1.0) if steps >= 10 else (1.0, 10.0)
         loss = TripletEmbedding(learn, people, prototypes, PIN_INTENSITY, margin, weight, steps)
-    history = fit(model, loss, len(learn), recipe, held_out=HeldOutError(*held_out), label=f"training {model.name}")
+    history = fit(model, loss, len(learn), recipe, held_out=HeldOutError(held_out), label=f"training {model.name}")
     return {"weights": model.state_dict(), "history": history}

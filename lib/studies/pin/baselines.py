@@ -1,25 +1,33 @@
-"""PIN's rivals as pages 04 to 06 share them: built, trained on PIN's own faces, kept."""
+"""PIN's baselines as pages 04 to 06 share them: built, trained on PIN's own faces, kept."""
 
-from types import SimpleNamespace
+from functools import cached_property
 
 from torch import nn
 
 from lib.book.run import per_profile
-from lib.data.sets import ImageSet
+from lib.data.examples import LabelledImages
 from lib.defences.base import Defended
 from lib.defences.hgd import Denoiser
 from lib.defences.magnet import MagNet
-from lib.defences.pixel import PixelCNN, PixelDefend
+from lib.defences.pixel import PixelDefend
 from lib.defences.quilting import Quilting, patch_bank
 from lib.defences.tvm import TotalVariation
 from lib.models.base import Recogniser
 from lib.models.wrappers import GrayInput
-from lib.studies.pin.baseline_training import robust_model, train_guided, train_magnet, train_pixels, train_robust
+from lib.studies.base import Study
+from lib.studies.pin.baseline_training import (
+    PixelNetwork,
+    robust_model,
+    train_guided,
+    train_magnet,
+    train_pixels,
+    train_robust,
+)
 from lib.studies.pin.study import PIN
-from lib.training.loop import Recipe, Trained
+from lib.training.loop import Trained
 
-# Rows for `run.scale`, beside those of `pin_page`.
-KNOBS = {
+# Rows for `run.scale`, beside those of `study`.
+BASELINE_SIZES = {
     "patches": per_profile(2000, 10_000, 100_000, 1_000_000),
     "magnet_width": per_profile(4, 16, 32, 32),
     "magnet_steps": per_profile(20, 1000, 6000, 200_000),
@@ -35,19 +43,20 @@ PIXELS = (4, 8, 16)  # candidate reaches of PixelDefend, of 255; the page choose
 CROP = 48  # side of the squares that the PixelCNN learns on below paper scale
 
 
-class Baselines:
-    """The seven rivals of Table IV on PIN's material: networks trained once and kept.
+class Baselines(Study):
+    """The seven baselines of Table IV on PIN's material: networks trained once and kept.
 
     recogniser: the page's colour recogniser, bare.
     """
 
-    def __init__(self, pin: PIN, faces: ImageSet, recogniser: Recogniser, scale: SimpleNamespace):
-        self.pin, self.faces, self.recogniser, self.scale, self.run = pin, faces, recogniser, scale, pin.run
-        self.gray = GrayInput(recogniser)
+    LOOKS = 6  # at the held-out measure, in each training
+    BATCH = 16
 
-    def recipe(self, steps: int, rate: float, batch: int = 16, **more: object) -> Recipe:
-        """A recipe at this scale."""
-        return Recipe(steps, batch, rate, check_every=max(1, steps // 6), amp=self.run.device.type == "cuda", **more)
+    def __init__(self, pin: PIN, recogniser: Recogniser):
+        super().__init__(pin.run, pin.scale)
+        self.pin = pin
+        self.recogniser = recogniser
+        self.gray = GrayInput(recogniser)
 
     def behind(self, defence: nn.Module) -> Recogniser:
         """The bare recogniser behind a defence."""
@@ -63,58 +72,40 @@ class Baselines:
 
     def pixels(self, reach: int) -> Recogniser:
         """PixelDefend (Song et al.) with a reach in 1/255."""
-        part, s = self.pin.material, self.scale
+        part = self.pin.material
         crop = None if self.run.profile == "paper" else CROP
-        recipe = self.recipe(s.pixel_steps, 1e-3)
-        trained = self.run.kept(
-            train_pixels, part.learn, part.held_out, s.pixel_width, s.pixel_layers, crop, recipe, str(self.run.device)
-        )
-        return self.behind(PixelDefend(loaded(PixelCNN(s.pixel_width, s.pixel_layers), trained), reach / 255))
+        network = PixelNetwork(self.scale.pixel_width, self.scale.pixel_layers, crop)
+        recipe = self.recipe(self.scale.pixel_steps, self.BATCH, 1e-3, self.LOOKS)
+        trained = self.trained(train_pixels, part.learn, part.held_out, network, recipe, self.device)
+        return self.behind(PixelDefend(loaded(network.build(), trained), reach / 255))
 
+    @cached_property
     def magnet_trained(self) -> Trained:
         """MagNet's training."""
-        part, recipe = self.pin.material, self.recipe(self.scale.magnet_steps, 3e-3)
-        return self.run.kept(
-            train_magnet, part.learn, part.held_out, self.scale.magnet_width, recipe, str(self.run.device)
-        )
+        part = self.pin.material
+        recipe = self.recipe(self.scale.magnet_steps, self.BATCH, 3e-3, self.LOOKS)
+        return self.trained(train_magnet, part.learn, part.held_out, self.scale.magnet_width, recipe, self.device)
 
     def magnet(self) -> Recogniser:
         """MagNet's reformer (Meng and Chen)."""
-        return self.behind(loaded(MagNet(self.scale.magnet_width, "relu"), self.magnet_trained()))
+        return self.behind(loaded(MagNet(self.scale.magnet_width, "relu"), self.magnet_trained))
 
     def guided(self) -> Recogniser:
         """HGD (Liao et al.)."""
-        part, s = self.pin.material, self.scale
-        recipe = self.recipe(s.guided_steps, 3e-3)
-        trained = self.run.kept(
-            train_guided, part.learn, part.held_out, self.gray, s.guided_width, recipe, str(self.run.device)
-        )
-        return self.behind(loaded(Denoiser(s.guided_width), trained))
+        part = self.pin.material
+        width = self.scale.guided_width
+        recipe = self.recipe(self.scale.guided_steps, self.BATCH, 3e-3, self.LOOKS)
+        trained = self.trained(train_guided, part.learn, part.held_out, self.gray, width, recipe, self.device)
+        return self.behind(loaded(Denoiser(width), trained))
 
     def robust(self, kind: str) -> Recogniser:
         """Xie et al. ("xie") or adversarial MTER ("mter"): a recogniser of its own."""
-        part, s = self.pin.material, self.scale
-        recipe = self.recipe(s.robust_steps, 1e-4, clip=1.0)
-        labels = self.faces.labels[part.learn_index]
-        trained = self.run.kept(
-            train_robust, kind, self.recogniser, part.learn, labels, self.pin.held_pairs(), s.inner_steps, recipe
-        )
+        part = self.pin.material
+        recipe = self.recipe(self.scale.robust_steps, self.BATCH, 1e-4, self.LOOKS, clip=1.0)
+        faces = LabelledImages(part.learn, self.pin.faces.labels[part.learn_index])
+        held_out = self.pin.held_pairs()
+        trained = self.trained(train_robust, kind, self.recogniser, faces, held_out, self.scale.inner_steps, recipe)
         return loaded(robust_model(kind, self.recogniser), trained).to(self.run.device)
-
-    def all(self, reach: int = PIXELS[-1]) -> dict[str, Recogniser]:
-        """Every rival by its name in Table IV."""
-        return {
-            "Quilting": self.quilting(),
-            "TVM": self.tvm(),
-            "PixelDefend": self.pixels(reach),
-            "MagNet": self.magnet(),
-            "Adv. MTER": self.robust("mter"),
-            "HGD": self.guided(),
-            "Xie et al.": self.robust("xie"),
-        }
-
-
-OFFLINE_ONLY = ("Quilting", "TVM", "PixelDefend")  # as in the source
 
 
 def loaded(model: nn.Module, trained: Trained) -> nn.Module:

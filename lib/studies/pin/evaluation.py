@@ -1,118 +1,114 @@
 """Every defence against every attack: scores of all systems under PIN's two protocols (section V-A)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import LongTensor, Tensor
 
+from lib.book.run import Run
+from lib.data.examples import ImagePairs
 from lib.data.sets import ImageSet
 from lib.evaluation.randomised_defences import threshold_of
 from lib.evaluation.verification import eer
 from lib.models import Recogniser, embed_all
 from lib.progress import progress
 from lib.seeds import seeded
-from lib.studies.pin.attacks import PIN_INTENSITY, attack_pairs
+from lib.studies.pin.attacks import attack_pairs
 from lib.studies.pin.galleries import gallery, ordered_pairs, some_pairs
-from lib.studies.pin.pca_tradeoff import gray_pairs
-
-Scores = dict[str, dict[str, Tensor]]  # condition, system: (draws, P)
-Held = tuple[Tensor, Tensor, Tensor]
+from lib.studies.pin.pca_tradeoff import Scores, gray_pairs
 
 
 @dataclass(frozen=True, eq=False)
 class Contest:
-    """Test pairs x, y (P, 1, H, W) in [0,1], same (P,), and what all measurements of them share.
+    """Test pairs of gray images, and what all measurements of them share.
 
-    held_out: pairs of other people, for DeepFool's threshold. draws: of random systems, by name; others need one.
-    kept: `run.kept`, so that each result stands on its own and a stopped run goes on where it was.
+    Each result is kept by the run on its own, so that a stopped one goes on where it was. held_out: pairs of other
+    people, for DeepFool's threshold. draws: of random systems, by name; others need one.
     """
 
-    kept: Callable
-    x: Tensor
-    y: Tensor
-    same: Tensor
-    held_out: Held
-    draws: Mapping[str, int]
-    intensity: float = PIN_INTENSITY
+    run: Run
+    pairs: ImagePairs
+    held_out: ImagePairs | None = None
+    draws: Mapping[str, int] = field(default_factory=dict)
     seed: int = 0
 
     def thin(self, step: int) -> "Contest":
         """Every `step`-th pair."""
-        parts = (part[::step] for part in (self.x, self.y, self.same))
-        return Contest(self.kept, *parts, self.held_out, self.draws, self.intensity, self.seed)
+        return replace(self, pairs=self.pairs.rows(slice(None, None, step)))
 
     def offline(self, bare: Recogniser, systems: Mapping[str, Recogniser], attacks: Sequence[str]) -> Scores:
         """Scores of every system on clean pairs and on pairs attacked on the bare recogniser."""
-        images = {"clean": self.x} | self.attacked(bare, attacks)
+        images = {"clean": self.pairs.x} | self.attacked(bare, attacks)
         scores: Scores = {("clean" if name == "clean" else f"offline / {name}"): {} for name in images}
         for name, system in progress(systems.items(), "scoring each defence", len(systems)):
-            found = self.kept(scores_of_all, system, images, self.y, self.draws.get(name, 1), self.seed)
+            draws = self.draws.get(name, 1)
+            by_image = self.run.kept(scores_of_all, system, images, self.pairs.y, draws, self.seed)
             for condition, key in zip(scores, images, strict=True):
-                scores[condition][name] = found[key]
+                scores[condition][name] = by_image[key]
         return scores
 
     def attacked(self, bare: Recogniser, attacks: Sequence[str]) -> dict[str, Tensor]:
         """Adversarial first images (P, 1, H, W) by attack, made on the bare recogniser."""
-        level = threshold_of(bare, self.held_out)
-        data = (self.x, self.y, self.same, self.intensity, level, self.seed)
-        return {name: self.kept(attack_pairs, name, bare, *data) for name in progress(attacks, "attacking")}
+        level = self.level(bare, attacks)
+        return {
+            name: self.run.kept(attack_pairs, name, bare, self.pairs, threshold=level, seed=self.seed)
+            for name in progress(attacks, "attacking")
+        }
 
     def online(self, systems: Mapping[str, Recogniser], attacks: Sequence[str]) -> Scores:
         """Scores of every system on pairs attacked through itself."""
         scores: Scores = {f"online / {attack}": {} for attack in attacks}
         for name, system in progress(systems.items(), "attacking through each defence", len(systems)):
-            level = threshold_of(system, self.held_out) if "DeepFool" in attacks else 0.0
-            data = (self.x, self.y, self.same, self.intensity, level, self.draws.get(name, 1), self.seed)
-            found = self.kept(online_scores, list(attacks), system, *data)
+            level = self.level(system, attacks)
+            draws = self.draws.get(name, 1)
+            by_attack = self.run.kept(online_scores, list(attacks), system, self.pairs, level, draws, self.seed)
             for attack in attacks:
-                scores[f"online / {attack}"][name] = found[attack]
+                scores[f"online / {attack}"][name] = by_attack[attack]
         return scores
+
+    def level(self, system: Recogniser, attacks: Sequence[str]) -> float:
+        """The threshold of DeepFool's decision; 0 where no attack asks for one."""
+        return threshold_of(system, self.held_out) if "DeepFool" in attacks else 0.0
+
+
+@dataclass(frozen=True)
+class GalleryProtocol:
+    """PIN's MegaFace protocol (section V-B): draws of pictures, ordered pairs of each kind, pictures of each person."""
+
+    repeats: int = 5
+    pairs: int = 1000
+    images: int = 10
+    offline_only: tuple[str, ...] = ()  # systems without a gradient
 
 
 def over_galleries(
-    kept: Callable,
+    contest: Contest,
     faces: ImageSet,
     people: LongTensor,
     systems: Mapping[str, Recogniser],
     attacks: Sequence[str],
-    held_out: Held,
-    draws: Mapping[str, int],
-    *,
-    repeats: int = 5,
-    pairs: int = 1000,
-    images: int = 10,
-    offline_only: Sequence[str] = (),
-    seed: int = 0,
+    protocol: GalleryProtocol,
 ) -> dict[tuple[str, str], list[float]]:
-    """PIN's MegaFace protocol (section V-B): EERs in per cent of each (condition, system), one a draw of pictures.
+    """EERs in per cent of each (condition, system) under PIN's MegaFace protocol, one a draw of pictures.
 
-    Each of `repeats` draws takes `images` pictures of each of `people` and up to `pairs` ordered pairs of each kind.
-    systems: "none" is the bare recogniser, on which offline attacks are made; its online rows are its offline ones.
+    contest: its pairs are replaced by those of each draw, the rest is as it says. systems: "none" is the bare
+    recogniser, on which offline attacks are made; its online rows are its offline ones.
     """
-    found: dict[tuple[str, str], list[float]] = {}
-    through = {name: system for name, system in systems.items() if name not in ("none", *offline_only)}
-    for draw in range(repeats):
-        index = gallery(faces.labels, people, images, seed + draw)
-        some = some_pairs(ordered_pairs(faces.labels, index), pairs, seed + draw)
-        sides = gray_pairs(faces, some.first, some.second)
-        contest = Contest(kept, *sides, some.same, held_out, draws, seed=seed)
-        scores = contest.offline(systems["none"], systems, attacks) | contest.online(through, attacks)
+    rates: dict[tuple[str, str], list[float]] = {}
+    through = {name: system for name, system in systems.items() if name not in ("none", *protocol.offline_only)}
+    for draw in range(protocol.repeats):
+        index = gallery(faces.labels, people, protocol.images, contest.seed + draw)
+        some = some_pairs(ordered_pairs(faces.labels, index), protocol.pairs, contest.seed + draw)
+        drawn = replace(contest, pairs=gray_pairs(faces, some))
+        scores = drawn.offline(systems["none"], systems, attacks) | drawn.online(through, attacks)
         for attack in attacks:
             scores[f"online / {attack}"]["none"] = scores[f"offline / {attack}"]["none"]
         for condition, of in scores.items():
             for name, values in of.items():
                 rate = 100 * float(eer(values.flatten(), some.same.repeat(len(values))))
-                found.setdefault((condition, name), []).append(rate)
-    return found
-
-
-def joined(parts: Sequence[Scores]) -> Scores:
-    """Scores of parts of the test, each with a basis of its own, as those of one test; axis 1 is the pairs."""
-    return {
-        condition: {name: torch.cat([part[condition][name] for part in parts], 1) for name in parts[0][condition]}
-        for condition in parts[0]
-    }
+                rates.setdefault((condition, name), []).append(rate)
+    return rates
 
 
 def scores_of_all(
@@ -131,21 +127,17 @@ def scores_of_all(
 def online_scores(
     attacks: Sequence[str],
     model: Recogniser,
-    x: Tensor,
-    y: Tensor,
-    same: Tensor,
-    intensity: float = PIN_INTENSITY,
+    pairs: ImagePairs,
     threshold: float = 0.0,
     draws: int = 1,
     seed: int = 0,
 ) -> dict[str, Tensor]:
     """Scores (draws, P) that a model gives to pairs attacked through itself, by attack; judged by fresh draws."""
-    data = (model, x, y, same, intensity, threshold, seed)
-    return scores_of_all(model, {name: attack_pairs(name, *data) for name in attacks}, y, draws, seed + 1)
+    images = {name: attack_pairs(name, model, pairs, threshold=threshold, seed=seed) for name in attacks}
+    return scores_of_all(model, images, pairs.y, draws, seed + 1)
 
 
-def sum_of_errors(model: Recogniser, held_out: Held, attacked: Tensor, draws: int = 1) -> float:
+def sum_of_errors(model: Recogniser, held_out: ImagePairs, attacked: Tensor, draws: int = 1) -> float:
     """Clean EER plus EER on attacked held-out pairs: what settings are chosen by."""
-    x, y, same = held_out
-    found = scores_of_all(model, {"clean": x, "attacked": attacked}, y, draws)
-    return sum(float(eer(part.flatten(), same.repeat(draws))) for part in found.values())
+    scores = scores_of_all(model, {"clean": held_out.x, "attacked": attacked}, held_out.y, draws)
+    return sum(float(eer(part.flatten(), held_out.same.repeat(draws))) for part in scores.values())

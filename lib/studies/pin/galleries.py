@@ -9,7 +9,8 @@ from lib.errors import WorkbookError
 
 def gallery(labels: Tensor, people: LongTensor, per_person: int, seed: int) -> LongTensor:
     """`per_person` pictures of each of `people`, drawn with `seed`: positions (people * per_person,)."""
-    draw, rows = torch.Generator().manual_seed(seed), []
+    draw = torch.Generator().manual_seed(seed)
+    rows = []
     for person in people.tolist():
         mine = (labels == person).nonzero().flatten()
         if len(mine) < per_person:
@@ -25,13 +26,15 @@ def ordered_pairs(labels: Tensor, index: LongTensor) -> Pairs:
     """
     first, second = (part.flatten() for part in torch.meshgrid(index, index, indexing="ij"))
     apart = first != second
-    first, second = first[apart], second[apart]
+    first = first[apart]
+    second = second[apart]
     return Pairs(first, second, labels[first] == labels[second], torch.zeros_like(first))
 
 
 def some_pairs(pairs: Pairs, of_each: int, seed: int) -> Pairs:
     """At most `of_each` genuine and as many impostor pairs, drawn at random: for what cannot attack half a million."""
-    draw, rows = torch.Generator().manual_seed(seed), []
+    draw = torch.Generator().manual_seed(seed)
+    rows = []
     for kind in (pairs.same, ~pairs.same):
         at = kind.nonzero().flatten()
         rows.append(at[torch.randperm(len(at), generator=draw)[:of_each]])

@@ -40,7 +40,8 @@ def craft(
     if len(images) < 2:
         raise WorkbookError(f"Examples are made towards other images, so at least two are needed, not {len(images)}.")
     generator = torch.Generator().manual_seed(seed)
-    n, own = len(images), embed_all(recogniser, images)
+    n = len(images)
+    own = embed_all(recogniser, images)
     away = torch.rand(n, generator=generator) < 0.5
     other = (torch.arange(n) + torch.randint(1, n, (n,), generator=generator)) % n
     goal = verification(recogniser, torch.where(away[:, None].to(own.device), own, own[other.to(own.device)]), away)

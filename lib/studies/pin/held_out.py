@@ -9,6 +9,7 @@ from lib.attacks.budgets import Intensity
 from lib.attacks.embeddings import verification
 from lib.attacks.loop import in_batches
 from lib.attacks.settings import PGD
+from lib.data.examples import ImagePairs
 from lib.models.base import embed_all
 from lib.studies.pin.attacks import PIN_INTENSITY
 
@@ -23,22 +24,21 @@ def misordered(scores: Tensor, same: Tensor) -> float:
 class HeldOutError:
     """For `fit`: the mean of the errors on clean and on attacked pairs of held-out people; lower is better.
 
-    x, y (P, C, H, W) in [0,1] and same (P,): pairs, the first image attacked on the model itself, as PIN does.
+    pairs: the first image is attacked on the model itself, as PIN does.
     measure(scores (P,), same (P,)): `misordered`, which on few pairs moves in finer steps than the equal error rate
     does, or `lib.evaluation.eer`.
     """
 
-    x: Tensor
-    y: Tensor
-    same: Tensor
+    pairs: ImagePairs
     intensity: float = PIN_INTENSITY
     steps: int = 5
     measure: Callable[[Tensor, Tensor], float] = misordered
 
     def __call__(self, model: nn.Module) -> float:
         """The mean error of `model`."""
-        fixed, same = embed_all(model, self.y), self.same.cpu()
+        fixed = embed_all(model, self.pairs.y)
+        same = self.pairs.same.cpu()
         attack = PGD.but(steps=self.steps, step=f"1.25*eps/{self.steps}", start="clean")
-        attacked = in_batches(verification(model, fixed, same), self.x, Intensity(self.intensity), attack)
-        scores = [(embed_all(model, images) * fixed).sum(1).cpu() for images in (self.x, attacked)]
+        attacked = in_batches(verification(model, fixed, same), self.pairs.x, Intensity(self.intensity), attack)
+        scores = [(embed_all(model, images) * fixed).sum(1).cpu() for images in (self.pairs.x, attacked)]
         return sum(self.measure(score, same) for score in scores) / 2

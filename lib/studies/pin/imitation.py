@@ -13,7 +13,8 @@ from lib.studies.pin.attacks import PIN_INTENSITY
 from lib.studies.pin.networks import Agent
 from lib.studies.pin.reinforce import noisy_choices
 from lib.studies.pin.selection import oracle_mask
-from lib.training.loop import Recipe, Trained, fit
+from lib.studies.pin.training import AgentPlan
+from lib.training.loop import Trained, fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +34,15 @@ class Imitation:
         return {"loss": loss.sum(1).mean() / torch.log(torch.tensor(2.0)).item()}
 
 
-def train_imitator(
-    learn: Tensor, held_out: Tensor, basis: Basis, penalty: float, width: int, hidden: int, recipe: Recipe
-) -> Trained:
+def train_imitator(learn: Tensor, held_out: Tensor, basis: Basis, plan: AgentPlan) -> Trained:
     """PIN's agent (without its autoencoder) that is told the oracle's masks: {"weights", "history"}."""
+    recipe = plan.recipe
     side = round(len(basis.mean) ** 0.5)
     with seeded(recipe.seed):
-        model = Agent(len(basis), width, hidden, size=(side, side)).to(basis.vectors.device)
-    test = Imitation(held_out, basis, penalty)
+        model = Agent(len(basis), plan.width, plan.hidden, size=(side, side)).to(basis.vectors.device)
+    test = Imitation(held_out, basis, plan.penalty)
     error = partial(held_out_bits, test)
-    loss = Imitation(torch.cat([learn, learn.flip(3)]), basis, penalty)
+    loss = Imitation(torch.cat([learn, learn.flip(3)]), basis, plan.penalty)
     history = fit(model, loss, 2 * len(learn), recipe, held_out=error, label="training the imitator")
     return {"weights": model.state_dict(), "history": history}
 
@@ -50,7 +50,8 @@ def train_imitator(
 @torch.no_grad()
 def held_out_bits(loss: Imitation, model: nn.Module, batch: int = 32) -> float:
     """Mean of the loss over all its images, with the same noise on each call."""
-    generator, total = torch.Generator().manual_seed(0), 0.0
+    generator = torch.Generator().manual_seed(0)
+    total = 0.0
     for index in torch.arange(len(loss.images)).split(batch):
         total += loss(model, index, generator)["loss"].item() * len(index)
     return total / len(loss.images)

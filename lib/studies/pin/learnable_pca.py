@@ -43,7 +43,9 @@ class LearnablePCA(Projection):
             raise WorkbookError(f"A surrogate is one of {choices(SURROGATES)}, not '{surrogate}': choose one.")
         if temperature <= 0:
             raise WorkbookError(f"A temperature is above 0, but {temperature} came: 0.5 is usual.")
-        self.agent, self.surrogate, self.temperature = agent, surrogate, temperature
+        self.agent = agent
+        self.surrogate = surrogate
+        self.temperature = temperature
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (n, 1, H, W) in [0,1] to their inactivated versions; values may leave [0,1], as in PIN."""

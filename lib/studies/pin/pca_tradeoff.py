@@ -1,35 +1,36 @@
 """The price of projecting on few eigenvectors, and what it buys: scores of every system, attack and protocol."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import LongTensor, Tensor
 
+from lib.book.run import Run
 from lib.data import ImageSet, Pairs, make_pairs
+from lib.data.examples import ImagePairs
 from lib.defences import Basis, Defended, PCAProjection, fit_pca
-from lib.evaluation.verification import best_threshold
-from lib.models import Recogniser, similarity, to_gray
+from lib.evaluation.randomised_defences import threshold_of
+from lib.models import Recogniser, to_gray
 from lib.progress import progress
 from lib.studies.pages import other_people
-from lib.studies.pin.attacks import PIN_INTENSITY, attacked_scores, clean_scores
+from lib.studies.pin.attacks import attacked_scores, clean_scores
 
 Scores = dict[str, dict[str, Tensor]]
 HELD_OUT = 200  # pairs of other people, for the attacker's threshold
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Test pairs with their gray images x, y (P, 1, H, W) in [0,1], and a basis that was fitted on other people.
+class FittedPairs:
+    """Test pairs with their gray images, and a basis that was fitted on other people.
 
-    `held_out` are pairs (x, y, same) of other people, on which an attacker's threshold is chosen.
+    `held_out` are pairs of other people, on which an attacker's threshold is chosen.
     """
 
     pairs: Pairs
-    x: Tensor
-    y: Tensor
+    images: ImagePairs
     basis: Basis
-    held_out: tuple[Tensor, Tensor, Tensor]
+    held_out: ImagePairs
 
 
 def fit_basis(faces: ImageSet, index: LongTensor, components: int, device: str = "cpu") -> dict[str, Tensor]:
@@ -38,65 +39,57 @@ def fit_basis(faces: ImageSet, index: LongTensor, components: int, device: str =
     return {name: value.cpu() for name, value in fitted.items()}
 
 
-def fitted_part(
-    kept: Callable, faces: ImageSet, pairs: Pairs, fit_images: int, components: int, device: torch.device
-) -> Part:
+def fit_pairs(run: Run, faces: ImageSet, pairs: Pairs, fit_images: int, components: int) -> FittedPairs:
     """Test pairs of `faces` with a basis of `components` eigenvectors from up to `fit_images` faces of other people."""
     index = other_people(faces, pairs, fit_images)
-    fitted = kept(fit_basis, faces, index, components, str(device))
-    basis = Basis(**{name: value.to(device) for name, value in fitted.items()})
+    fitted = run.kept(fit_basis, faces, index, components, str(run.device))
+    basis = Basis(**{name: value.to(run.device) for name, value in fitted.items()})
     drawn = make_pairs(faces.labels[index], HELD_OUT // 2, HELD_OUT // 2, seed=0)
-    held_out = (*gray_pairs(faces, index[drawn.first], index[drawn.second]), drawn.same)
-    return Part(pairs, *gray_pairs(faces, pairs.first, pairs.second), basis, held_out)
+    others = Pairs(index[drawn.first], index[drawn.second], drawn.same, drawn.fold)
+    return FittedPairs(pairs, gray_pairs(faces, pairs), basis, gray_pairs(faces, others))
 
 
-def gray_pairs(faces: ImageSet, first: LongTensor, second: LongTensor) -> tuple[Tensor, Tensor]:
+def gray_pairs(faces: ImageSet, pairs: Pairs) -> ImagePairs:
     """The gray images (P, 1, H, W) of both sides of pairs."""
-    return to_gray(faces.images(first)), to_gray(faces.images(second))
+    return ImagePairs(to_gray(faces.images(pairs.first)), to_gray(faces.images(pairs.second)), pairs.same)
 
 
-def systems(model: Recogniser, basis: Basis, counts: Sequence[int]) -> dict[str, Recogniser]:
+def pca_systems(model: Recogniser, basis: Basis, counts: Sequence[int]) -> dict[str, Recogniser]:
     """The bare recogniser 'none', and the recogniser behind 'PCA-k' for each k of `counts`."""
     device = next(model.parameters()).device
     return {"none": model} | {f"PCA-{k}": Defended(model, PCAProjection(basis, k)).to(device) for k in counts}
 
 
 def measure(
-    kept: Callable,
+    run: Run,
     model: Recogniser,
-    part: Part,
+    fitted: FittedPairs,
     counts: Sequence[int],
     attacks: Mapping[str, Sequence[int]],
-    intensity: float = PIN_INTENSITY,
     seed: int = 0,
 ) -> Scores:
     """Scores (P,) under 'clean', 'offline / FGSM', 'online / FGSM', ...: for each condition, one tensor a system.
 
     attacks: for each attack's name the k whose online version is wanted (offline costs one attack for all k).
-    kept: `run.kept`, so that each online attack is a result of its own and a stopped run goes on where it was.
+    Each online attack is a kept result of its own, so that a stopped run goes on where it was.
     """
-    every = systems(model, part.basis, counts)
-    pairs = (part.x, part.y, part.pairs.same, intensity)
-    scores: Scores = {"clean": kept(clean_scores, every, part.x, part.y)}
+    every = pca_systems(model, fitted.basis, counts)
+    scores: Scores = {"clean": run.kept(clean_scores, every, fitted.images)}
     jobs = [(attack, k) for attack, wanted in attacks.items() for k in ("none", *(f"PCA-{k}" for k in wanted))]
     for attack, name in progress(jobs, "attacking each system"):
-        level = (
-            best_threshold(similarity(every[name], *part.held_out[:2]), part.held_out[2])
-            if attack == "DeepFool"
-            else 0.0
-        )
+        level = threshold_of(every[name], fitted.held_out) if attack == "DeepFool" else 0.0
         judges = every if name == "none" else {name: every[name]}
-        found = kept(attacked_scores, every[name], judges, attack, *pairs, threshold=level, seed=seed)
+        found = run.kept(attacked_scores, every[name], judges, attack, fitted.images, level, seed)
         if name == "none":
             scores[f"offline / {attack}"] = found
         scores.setdefault(f"online / {attack}", {})[name] = found[name]
     return scores
 
 
-def joined(parts: Sequence[Scores]) -> Scores:
-    """The scores of several parts one after the other, as one test."""
+def join_scores(parts: Sequence[Scores]) -> Scores:
+    """Scores (P,) or (draws, P) of parts of the test, each with a basis of its own, as those of one test."""
     return {
-        condition: {name: torch.cat([part[condition][name] for part in parts]) for name in parts[0][condition]}
+        condition: {name: torch.cat([part[condition][name] for part in parts], dim=-1) for name in parts[0][condition]}
         for condition in parts[0]
     }
 

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from lib.defences.pca import Basis, coefficients, rebuild
-from lib.models import Recogniser, similarity
+from lib.models import Recogniser
+from lib.models.base import embed_any
 from lib.studies.pin.reinforce import UNIT, Choices
 from lib.studies.pin.selection import (
+    GRADIENT_BASELINES,
     exact_gradient,
     oracle_mask,
     policy_gradient,
@@ -64,9 +66,10 @@ def bits_of(p: Tensor, masks: Tensor) -> Tensor:
     )
 
 
-def overlap(masks: Tensor) -> Tensor:
-    """Jaccard overlap (pairs,) of the masks (n, N) of neighbouring rows: size of the common part over the union's."""
-    first, second = masks[0::2][: len(masks) // 2], masks[1::2]
+def jaccard(masks: Tensor) -> Tensor:
+    """Jaccard index (pairs,) of the masks (n, N) of neighbouring rows: size of the common part over the union's."""
+    first = masks[0::2][: len(masks) // 2]
+    second = masks[1::2]
     return (first * second).sum(1) / torch.maximum(first, second).sum(1).clamp_min(1)
 
 
@@ -83,7 +86,7 @@ def share_of_the_way(own: Tensor, worst: Tensor, best: Tensor) -> Tensor:
 
 
 def estimator_study(
-    found: Choices, logits: Tensor, penalty: float, norm: str, baselines: Sequence[str], draws: int, repeats: int
+    found: Choices, logits: Tensor, penalty: float, norm: str, draws: int, repeats: int
 ) -> dict[str, dict[str, float]]:
     """REINFORCE's estimates at fixed `logits` (n, N), repeated, as {baseline: results}.
 
@@ -92,8 +95,9 @@ def estimator_study(
     estimate on the exact gradient, with its standard error "error" (over repeats); NaN for norms without a closed form.
     """
     exact = exact_gradient(found.weights, logits, penalty) if norm == "squared" else None
-    generator, results = torch.Generator(logits.device), {}
-    for baseline in baselines:
+    generator = torch.Generator(logits.device)
+    results = {}
+    for baseline in GRADIENT_BASELINES:
         generator.manual_seed(0)
         total = square = torch.zeros_like(logits, dtype=torch.float64)
         slopes = []
@@ -102,7 +106,8 @@ def estimator_study(
             masks = torch.bernoulli(p, generator=generator)
             rewards = reward(masks, found.weights, found.energy, penalty, norm, found.noisy[0].numel())
             estimate = policy_gradient(masks, rewards, logits, baseline).double()
-            total, square = total + estimate, square + estimate.square()
+            total = total + estimate
+            square = square + estimate.square()
             if exact is not None:
                 slopes.append((estimate * exact).sum() / exact.double().square().sum())
         by_face = (square / repeats - (total / repeats).square()).mean(1) * repeats / (repeats - 1)
@@ -126,8 +131,10 @@ def oracle_project(basis: Basis, images: Tensor, clean: Tensor, penalty: float, 
     """Images (n, 1, H, W) projected with the masks of one who sees the `clean` images: every selection's ceiling."""
     parts = []
     for rows in torch.arange(len(images)).split(batch):
-        x, true = images[rows].to(basis.vectors.device), clean[rows].to(basis.vectors.device)
-        a, c = coefficients(x, basis), coefficients(true, basis)
+        x = images[rows].to(basis.vectors.device)
+        true = clean[rows].to(basis.vectors.device)
+        a = coefficients(x, basis)
+        c = coefficients(true, basis)
         energy = (true.flatten(1) - basis.mean).square().sum(1)
         mask = oracle_mask(UNIT**2 * weights_of(a, c), UNIT**2 * energy, penalty)
         parts.append(rebuild(a * mask, basis, x).to(images.device))
@@ -140,6 +147,11 @@ def oracle_scores(
     """Cosines (P,) of pairs behind oracle masks: "clean" of x with y, "attacked" of the attacked x with y."""
     second = oracle_project(basis, y, y, penalty)
     return {
-        "clean": similarity(model, oracle_project(basis, x, x, penalty), second),
-        "attacked": similarity(model, oracle_project(basis, attacked, x, penalty), second),
+        "clean": _cosines(model, oracle_project(basis, x, x, penalty), second),
+        "attacked": _cosines(model, oracle_project(basis, attacked, x, penalty), second),
     }
+
+
+def _cosines(model: Recogniser, x: Tensor, y: Tensor) -> Tensor:
+    """Cosines (P,) of projected pairs, whose values may leave [0,1]."""
+    return (embed_any(model, x) * embed_any(model, y)).sum(1).cpu()

@@ -10,6 +10,7 @@ from lib.defences.pca import Basis, coefficients
 from lib.studies.pin.attacks import PIN_INTENSITY
 from lib.studies.pin.selection import oracle_mask, policy_gradient, reward, weights_of
 
+BATCH = 32  # faces per pass
 UNIT = 2.0  # the source's images lie in [-1,1]: its coefficients are twice those of [0,1]
 
 
@@ -66,13 +67,16 @@ class Selection:
 
 @torch.no_grad()
 def mean_reward(
-    model: nn.Module, found: Choices, penalty: float, norm: str = "l2", draws: int = 4, seed: int = 0, batch: int = 32
+    model: nn.Module, found: Choices, penalty: float, norm: str = "l2", draws: int = 4, seed: int = 0
 ) -> Tensor:
     """Mean reward (n,) over sampled masks of each face of `found`: how good the agent is."""
-    generator, pixels = torch.Generator(found.weights.device).manual_seed(seed), found.noisy[0].numel()
+    generator = torch.Generator(found.weights.device).manual_seed(seed)
+    pixels = found.noisy[0].numel()
     parts = []
-    for rows in torch.arange(len(found.noisy)).split(batch):
-        noisy, weights, energy = found.noisy[rows], found.weights[rows], found.energy[rows]
+    for rows in torch.arange(len(found.noisy)).split(BATCH):
+        noisy = found.noisy[rows]
+        weights = found.weights[rows]
+        energy = found.energy[rows]
         p = model(noisy).float().sigmoid().expand(draws, len(noisy), -1)
         masks = torch.bernoulli(p, generator=generator)
         parts.append(reward(masks, weights, energy, penalty, norm, pixels).mean(0))

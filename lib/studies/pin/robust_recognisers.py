@@ -26,15 +26,15 @@ from lib.studies.pin.attacks import PIN_INTENSITY
 from lib.training.batches import pixels_of
 
 Metrics = dict[str, Tensor]
-# Xie et al. take 30 steps of 1/16 of the budget, 1.875 budgets in all; fewer steps walk as far.
-WALK = 30 / 16
+# Xie et al. take 30 steps of 1/16 of the budget, 1.875 budgets in all; fewer steps go as far.
+LENGTH = 30 / 16
 
 
-def walk(steps: int, start: str) -> Settings:
+def inner_attack(steps: int, start: str) -> Settings:
     """The inner attack: `steps` sign steps that add up to 1.875 radii of the budget."""
     if steps < 1:
         raise WorkbookError(f"Adversarial training needs at least one step of attack, not {steps}.")
-    return PGD.but(steps=steps, step=f"{WALK}*eps/{steps}", start=start)
+    return PGD.but(steps=steps, step=f"{LENGTH}*eps/{steps}", start=start)
 
 
 class CosineLogits(nn.Module):
@@ -102,14 +102,14 @@ class AdversarialClassification(_Labelled):
         if kept < len(images):
             goal = self.goal(model, labels[kept:], prototypes, generator)
             attacked = ascend(
-                goal, images[kept:], Intensity(self.intensity), walk(self.steps, "uniform"), generator=generator
+                goal, images[kept:], Intensity(self.intensity), inner_attack(self.steps, "uniform"), generator=generator
             )
             images = torch.cat([images[:kept], attacked])
         with steady(model):
             raw = model(images).float()
         loss = cosine_margin_loss(raw, prototypes, labels, self.scale, self.margin)
-        right = (raw.detach() @ F.normalize(prototypes, dim=1).T).argmax(1) == labels
-        return {"loss": loss, "accuracy": right.float().mean()}
+        correct = (raw.detach() @ F.normalize(prototypes, dim=1).T).argmax(1) == labels
+        return {"loss": loss, "accuracy": correct.float().mean()}
 
     def goal(self, model: nn.Module, labels: Tensor, prototypes: Tensor, generator: torch.Generator) -> Objective:
         """What the inner attack increases: the cosine to a random other class, or to the nearest, over the rest.
@@ -166,8 +166,10 @@ class TripletEmbedding(_Labelled):
         return {"loss": known + self.weight * hinge, "classification": known.detach(), "triplet": hinge.detach()}
 
     def attack(self, model: nn.Module, images: Tensor, target: Tensor) -> Tensor:
-        """The images (b, C, H, W), walked towards the embeddings `target` (b, d)."""
-        return ascend(impersonation(model, target), images, Intensity(self.intensity), walk(self.steps, "clean"))
+        """The images (b, C, H, W), moved towards the embeddings `target` (b, d)."""
+        return ascend(
+            impersonation(model, target), images, Intensity(self.intensity), inner_attack(self.steps, "clean")
+        )
 
 
 def others(labels: Tensor, generator: torch.Generator) -> Tensor:

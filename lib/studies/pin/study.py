@@ -1,32 +1,25 @@
 """PIN's defence as pages 03 to 06 share it: one table of sizes, one set of trained networks, everything kept."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
-from torch import Tensor, nn
+from torch import nn
 
 from lib.book.run import Run, per_profile
+from lib.data.examples import ImagePairs
 from lib.data.pairs import make_pairs
 from lib.data.sets import ImageSet, Pairs
+from lib.studies.base import RECIPE_FIELDS, Study
 from lib.studies.pages import other_people
 from lib.studies.pin.learnable_pca import LearnablePCA
-from lib.studies.pin.networks import DenoisingAutoencoder
-from lib.studies.pin.training import (
-    AgentPlan,
-    Material,
-    agent_from,
-    denoiser_from,
-    material,
-    train_agent,
-    train_denoiser,
-)
-from lib.training.loop import Recipe, Trained
+from lib.studies.pin.training import AgentPlan, Shares, agent_from, denoiser_from, material, train_agent, train_denoiser
+from lib.training.loop import Trained
 
 PENALTY = 0.008  # lambda for our basis and recogniser, chosen on held-out pairs on page 03; the source has 0.015
 
 
 # Rows for `run.scale`: the same on every page of PIN, so that a network is trained once for all of them.
-KNOBS = {
+SIZES = {
     "parts": per_profile(1, 1, 2, 2),
     "components": per_profile(80, 2500, 2500, 2500),
     "fit_images": per_profile(120, 4000, 4000, 5000),
@@ -39,20 +32,37 @@ KNOBS = {
     "agent_batch": per_profile(20, 20, 256, 20),
     "coefficient_steps": per_profile(20, 600, 3000, 3000),
 }
-RECIPE_FIELDS = {field.name for field in fields(Recipe)}
 
 
-@dataclass(frozen=True, eq=False)
-class PIN:
-    """PIN's parts for test pairs: material, autoencoder, and agents on request (each trained once and kept)."""
+class PIN(Study):
+    """PIN trained on people of `faces` who occur in none of the test `pairs`: material, autoencoder, agents on request.
 
-    run: Run
-    scale: SimpleNamespace
-    material: Material
-    denoiser: DenoisingAutoencoder
-    denoiser_trained: Trained
-    plan: AgentPlan
-    faces: ImageSet
+    Each network is trained once and kept.
+    """
+
+    def __init__(self, run: Run, scale: SimpleNamespace, faces: ImageSet, pairs: Pairs):
+        super().__init__(run, scale)
+        self.faces = faces
+        shares = Shares(scale.gallery, scale.fit_images, scale.held_images, scale.components)
+        self.material = material(run, faces, other_people(faces, pairs, len(faces)), shares)
+        self.denoiser_trained = self._denoiser_trained()
+        self.denoiser = denoiser_from(self.denoiser_trained, scale.denoiser_width).to(run.device).requires_grad_(False)
+        self.plan = self._plan()
+
+    def _denoiser_trained(self) -> Trained:
+        part = self.material
+        recipe = self.recipe(self.scale.denoiser_steps, batch=16, rate=2e-3, clip=1.0)
+        return self.trained(train_denoiser, part.learn, part.held_out, self.scale.denoiser_width, recipe, self.device)
+
+    def _plan(self) -> AgentPlan:
+        """The agent of this scale: Adam in place of the source's descent, slower for the convolutions, a small pull.
+
+        Without normalisation layers the logits react strongly to every weight. With the source's optimiser and one
+        rate for all parts, each probability is 0 or 1 long before the policy has learnt which (page 03 shows it).
+        """
+        scale = self.scale
+        recipe = self.recipe(scale.agent_steps, scale.agent_batch, rate=1e-4, looks=30, shares={"selection": 0.1})
+        return AgentPlan(recipe, scale.agent_width, penalty=PENALTY, baseline="leave-one-out", pull=3e-6)
 
     def planned(self, **changes: object) -> AgentPlan:
         """The page's plan with changes to it or its recipe; kind="coefficients" has settings of its own."""
@@ -64,56 +74,26 @@ class PIN:
 
     def train(self, denoised: bool = True, **changes: object) -> Trained:
         """{"weights", "history"} of an agent; changes: to its plan, as `penalty=0.015` or `kind="coefficients"`."""
-        part, plan = self.material, self.planned(**changes)
+        part = self.material
+        plan = self.planned(**changes)
         denoiser = self.denoiser if denoised and plan.kind == "image" else None
-        return self.run.kept(train_agent, part.learn, part.held_out, part.basis, denoiser, plan)
+        return self.trained(train_agent, part.learn, part.held_out, part.basis, denoiser, plan)
 
     def agent(self, denoised: bool = True, **changes: object) -> nn.Module:
         """The trained agent, frozen."""
-        trained, denoiser = self.train(denoised, **changes), self.denoiser if denoised else None
+        trained = self.train(denoised, **changes)
+        denoiser = self.denoiser if denoised else None
         return agent_from(trained, self.material.basis, denoiser, self.planned(**changes))
 
     def defence(self, surrogate: str = "concrete", denoised: bool = True, **changes: object) -> LearnablePCA:
         """PIN in front of a recogniser, its agent trained."""
         return LearnablePCA(self.material.basis, self.agent(denoised, **changes), surrogate).to(self.run.device)
 
-    def held_pairs(self, most: int = 60) -> tuple[Tensor, Tensor, Tensor]:
-        """Up to `most` pairs of each kind x, y (P, 1, H, W) in [0,1], same (P,) of held-out people, to choose on."""
-        return held_pairs(self.faces, self.material, most)
-
-
-def held_pairs(faces: ImageSet, part: Material, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of the held-out people of a material: gray images x, y (P, 1, H, W) in [0,1], same (P,)."""
-    labels = faces.labels[part.held_index]
-    counts = labels.unique(return_counts=True)[1]
-    half = min(most, int((counts * (counts - 1) // 2).sum()))
-    pairs, images = make_pairs(labels, half, half, seed=0), part.held_out.float() / 255
-    return images[pairs.first], images[pairs.second], pairs.same
-
-
-def pin_for(run: Run, faces: ImageSet, pairs: Pairs, scale: SimpleNamespace) -> PIN:
-    """PIN trained on people of `faces` who occur in none of `pairs`."""
-    index = other_people(faces, pairs, len(faces))
-    part = material(
-        run.kept, faces, index, scale.components, scale.fit_images, scale.held_images, scale.gallery, run.device
-    )
-    amp = run.device.type == "cuda"
-    every = max(1, scale.denoiser_steps // 10)
-    recipe = Recipe(scale.denoiser_steps, batch=16, rate=2e-3, clip=1.0, check_every=every, amp=amp)
-    width, device = scale.denoiser_width, str(run.device)
-    trained = run.kept(train_denoiser, part.learn, part.held_out, width, recipe, device)
-    denoiser = denoiser_from(trained, width).to(run.device).requires_grad_(False)
-    return PIN(run, scale, part, denoiser, trained, agent_plan(scale, amp), faces)
-
-
-def agent_plan(scale: SimpleNamespace, amp: bool = False) -> AgentPlan:
-    """The agent of this scale: Adam in place of the source's descent, slower for the convolutions, with a small pull.
-
-    Without normalisation layers the logits react strongly to every weight. With the source's optimiser and one rate for
-    all parts, each probability is 0 or 1 long before the policy has learnt which (page 03 shows it).
-    """
-    steps = scale.agent_steps
-    recipe = Recipe(
-        steps, scale.agent_batch, rate=1e-4, check_every=max(1, steps // 30), amp=amp, shares={"selection": 0.1}
-    )
-    return AgentPlan(recipe, scale.agent_width, penalty=PENALTY, baseline="leave-one-out", pull=3e-6)
+    def held_pairs(self, most: int = 60) -> ImagePairs:
+        """Up to `most` gray pairs of each kind of held-out people, to choose on."""
+        labels = self.faces.labels[self.material.held_index]
+        counts = labels.unique(return_counts=True)[1]
+        half = min(most, int((counts * (counts - 1) // 2).sum()))
+        pairs = make_pairs(labels, half, half, seed=0)
+        images = self.material.held_out.float() / 255
+        return ImagePairs(images[pairs.first], images[pairs.second], pairs.same)

@@ -6,6 +6,7 @@ whatever the size of the subspace; so a difference between subspaces is a differ
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +15,15 @@ from lib.attacks import Intensity
 from lib.errors import WorkbookError
 from lib.models import Recogniser, batch_size, embed_all
 from lib.progress import progress
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Gaussian noise: its intensity (PIN's, of images in [-1,1]), how many of it for each image, from which seed."""
+
+    intensity: float
+    count: int
+    seed: int = 0
 
 
 def band(size: tuple[int, int], first: int, height: int) -> Tensor:
@@ -60,26 +70,25 @@ def similarity_under_noise(
     x: Tensor,
     y: Tensor,
     masks: Mapping[str | int, Tensor],
-    intensity: float,
-    noises: int,
-    seed: int = 0,
+    noise: Noise,
 ) -> dict[str | int, Tensor]:
-    """Cosine similarity of each noisy image with its clean partner, (P, noises) per subspace, on the CPU.
+    """Cosine similarity of each noisy image with its clean partner, (P, noise.count) per subspace, on the CPU.
 
     x, y (P, C, H, W) are the pairs' two images in [0,1]; only x is disturbed. Every subspace sees the same draws.
     """
     device = next(model.parameters()).device
-    x, partner = x.to(device), embed_all(model, y)
+    x = x.to(device)
+    partner = embed_all(model, y)
     batch = batch_size(None, device)
-    rows = max(1, batch // noises)
+    rows = max(1, batch // noise.count)
     found = {}
     for name, mask in progress(list(masks.items()), "noise in each subspace"):
-        generator = torch.Generator(device).manual_seed(seed)
+        generator = torch.Generator(device).manual_seed(noise.seed)
         parts = []
         for part, other in zip(x.split(rows), partner.split(rows), strict=True):
             noisy = [
-                part[:, None] + subspace_noise(part, mask, intensity, min(batch, noises - done), generator)
-                for done in range(0, noises, batch)
+                part[:, None] + subspace_noise(part, mask, noise.intensity, min(batch, noise.count - done), generator)
+                for done in range(0, noise.count, batch)
             ]
             embedded = [model.embed(chunk.flatten(0, 1)).unflatten(0, chunk.shape[:2]) for chunk in noisy]
             parts.append((torch.cat(embedded, 1) * other[:, None]).sum(2).cpu())
@@ -96,6 +105,12 @@ def spread_and_shift(
     """
     spread = {name: scores.std(1) / c4(scores.shape[1]) for name, scores in noisy.items()}
     return spread, {name: scores.mean(1) - clean for name, scores in noisy.items()}
+
+
+def median_pair(clean: Tensor, kind: Tensor) -> int:
+    """Position of the pair with the median clean similarity (P,) among the pairs where `kind` (P,) holds."""
+    rows = kind.nonzero().flatten()
+    return int(rows[clean[rows].argsort()[len(rows) // 2]])
 
 
 def c4(n: int) -> float:

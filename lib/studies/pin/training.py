@@ -1,12 +1,12 @@
 """What PIN trains (section IV): the denoising autoencoder, then the agent, on people that no test pair holds."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
 from torch import LongTensor, Tensor, nn
 
+from lib.book.run import Run
 from lib.data.parts import deal_people, people_with
 from lib.data.sets import ImageSet
 from lib.defences.pca import Basis, fit_pca
@@ -37,21 +37,23 @@ class Material:
     gallery: LongTensor
 
 
-def material(
-    kept: Callable,
-    faces: ImageSet,
-    index: LongTensor,
-    components: int,
-    fit_images: int,
-    held_images: int,
-    gallery: int,
-    device: torch.device,
-) -> Material:
-    """Deal the images `index` (of people in no test pair) and fit the eigenvectors; kept: `run.kept`."""
-    people = people_with(faces.labels, index, GALLERY_IMAGES, gallery)
+@dataclass(frozen=True)
+class Shares:
+    """How the faces are dealt: people of the gallery, images to fit and to hold out, eigenvectors to keep."""
+
+    gallery: int
+    fit_images: int
+    held_images: int
+    components: int
+
+
+def material(run: Run, faces: ImageSet, index: LongTensor, shares: Shares) -> Material:
+    """Deal the images `index` (of people in no test pair) and fit the eigenvectors, on the device of the run."""
+    device = run.device
+    people = people_with(faces.labels, index, GALLERY_IMAGES, shares.gallery)
     rest = index[~torch.isin(faces.labels[index], people)]
-    parts = deal_people(faces.labels, rest, {"fit": fit_images, "held out": held_images, "learn": -1})
-    fitted = kept(eigenvectors, faces, parts["fit"], components, str(device))
+    parts = deal_people(faces.labels, rest, {"fit": shares.fit_images, "held out": shares.held_images, "learn": -1})
+    fitted = run.kept(eigenvectors, faces, parts["fit"], shares.components, str(device))
     basis = Basis(**{name: value.to(device) for name, value in fitted.items()})
     learn, held = (gray_bytes(faces, parts[name]) for name in ("learn", "held out"))
     return Material(basis, learn, held, parts["learn"], parts["held out"], people)
@@ -71,7 +73,8 @@ def train_denoiser(learn: Tensor, held_out: Tensor, width: int, recipe: Recipe, 
     """PIN's DAE (Table I) on noisy faces of intensity 0.04. The source does not print its loss; mean squared error."""
     with seeded(recipe.seed):
         model = DenoisingAutoencoder(width).to(device)
-    loss, error = Denoising(learn, PIN_INTENSITY), partial(mean_loss, Denoising(held_out, PIN_INTENSITY))
+    loss = Denoising(learn, PIN_INTENSITY)
+    error = partial(mean_loss, Denoising(held_out, PIN_INTENSITY))
     history = fit(model, loss, len(learn), recipe, held_out=error, label="training the autoencoder")
     return {"weights": model.state_dict(), "history": history}
 

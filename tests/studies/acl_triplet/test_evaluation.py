@@ -66,7 +66,7 @@ def test_accuracy_with_and_without_a_margin():
 
 @pytest.mark.parametrize("attacked", ["positive", "anchor"])
 def test_the_source_attacks_a_copy_of_the_anchor(attacked):
-    still = paper_attacked(MODEL, A, N, attacked, settings=PGD.but(steps=0, start="clean"))
+    still = paper_attacked(MODEL, A, N, attacked, settings=PGD.but(steps=1, step=0.0, start="clean"))
     assert still.all()  # an unmoved copy is at distance 0
     weak = paper_attacked(MODEL, A, N, attacked, eps="2/255", generator=generator())
     strong = paper_attacked(MODEL, A, N, attacked, eps="64/255", settings=PGD.but(steps=20), generator=generator())

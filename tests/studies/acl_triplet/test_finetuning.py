@@ -136,7 +136,7 @@ def test_the_attack_moves_satisfied_triplets_unless_hinged(model):
     free = TripletFineTuning(IMAGES, LABELS, margin=-3.0, flip=False)  # every triplet keeps this margin
     x = free.pictures(model, PEOPLE, generator())
     hinged = TripletFineTuning(IMAGES, LABELS, margin=-3.0, flip=False, hinged=True)
-    start = TripletFineTuning(IMAGES, LABELS, flip=False, steps=0)
+    start = TripletFineTuning(IMAGES, LABELS, flip=False, steps=1, step=0.0)
     moved, still, begun = (loss.attack(model, x, 4, None, generator()) for loss in (free, hinged, start))
     assert torch.equal(still, begun)
     assert not torch.equal(moved, begun)

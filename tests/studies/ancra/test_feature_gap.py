@@ -128,7 +128,7 @@ def test_apart_turns_features_away():
         goal = apart(PLAIN, X)
         torch.testing.assert_close(goal(X), -torch.ones(12))
         images = attacked(PLAIN, X, LABELS, "apart")
-        start = attacked(PLAIN, X, LABELS, "apart", steps=0)
+        start = attacked(PLAIN, X, LABELS, "apart", steps=1, step=0.0)
         cosine = [torch.cosine_similarity(PLAIN.outputs(part).features, natural) for part in (images, start)]
     assert (cosine[0] < cosine[1]).all()
     torch.testing.assert_close(goal(images), -cosine[0])

@@ -1,12 +1,20 @@
-"""The rivals' networks as they start, and the errors of a wrong name."""
+"""The baselines' networks as they start, and the errors of a wrong name."""
 
 import pytest
 import torch
 
+from lib.data.examples import ImagePairs, LabelledImages
 from lib.errors import WorkbookError
 from lib.models import GrayInput
 from lib.models.small import SmallRecogniser
-from lib.studies.pin.baseline_training import robust_model, train_guided, train_magnet, train_pixels, train_robust
+from lib.studies.pin.baseline_training import (
+    PixelNetwork,
+    robust_model,
+    train_guided,
+    train_magnet,
+    train_pixels,
+    train_robust,
+)
 from lib.studies.pin.systems import pca_counts
 from lib.training.loop import Recipe
 
@@ -34,12 +42,13 @@ def test_an_unknown_kind_is_refused(recogniser):
 
 def test_every_training_gives_weights_and_history(recogniser):
     faces = torch.randint(0, 256, (8, 1, 112, 112), dtype=torch.uint8)
-    pairs = (faces[:4].float() / 255, faces[4:].float() / 255, torch.arange(4) < 2)
+    pairs = ImagePairs(faces[:4].float() / 255, faces[4:].float() / 255, torch.arange(4) < 2)
+    labelled = LabelledImages(faces, torch.arange(8))
     results = [
         train_magnet(faces, faces[:4], 2, ONE, "cpu"),
-        train_pixels(faces, faces[:4], 4, 1, 16, ONE, "cpu"),
+        train_pixels(faces, faces[:4], PixelNetwork(4, 1, 16), ONE, "cpu"),
         train_guided(faces, faces[:4], GrayInput(recogniser).eval(), 2, ONE, "cpu"),
-        *[train_robust(kind, recogniser, faces, torch.arange(8), pairs, 1, ONE) for kind in ("xie", "mter")],
+        *[train_robust(kind, recogniser, labelled, pairs, 1, ONE) for kind in ("xie", "mter")],
     ]
     assert all(set(result) == {"weights", "history"} for result in results)
     assert all(len(result["history"]["loss"]) == 1 for result in results)

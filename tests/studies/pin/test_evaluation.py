@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lib.data.examples import ImagePairs
 from lib.data.sets import ImageSet
 from lib.defences import Defended
 from lib.evaluation import eer
@@ -12,14 +13,14 @@ from lib.models.small import SmallRecogniser
 from lib.studies.pin.attacks import attack_pairs
 from lib.studies.pin.evaluation import (
     Contest,
-    joined,
+    GalleryProtocol,
     online_scores,
     over_galleries,
     scores_of_all,
     sum_of_errors,
 )
 from lib.studies.pin.galleries import gallery, ordered_pairs, some_pairs
-from lib.studies.pin.pca_tradeoff import gray_pairs
+from lib.studies.pin.pca_tradeoff import gray_pairs, join_scores
 
 
 class Blur(torch.nn.Module):
@@ -36,8 +37,11 @@ class Flicker(torch.nn.Module):
         return x + 0.1 * torch.randn_like(x)
 
 
-def plainly(function, *args, **settings):
-    return function(*args, **settings)
+class Run:
+    """A run that keeps nothing."""
+
+    def kept(self, function, *args, **settings):
+        return function(*args, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,8 @@ def contest():
     torch.manual_seed(0)
     x, y = torch.rand(6, 1, 112, 112), torch.rand(6, 1, 112, 112)
     same = torch.arange(6) < 3
-    return Contest(plainly, x, y, same, (x, y, same), {"flicker": 3})
+    pairs = ImagePairs(x, y, same)
+    return Contest(Run(), pairs, pairs, {"flicker": 3})
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +67,16 @@ def test_offline_scores_are_those_of_one_attack_on_the_bare_model(contest, syste
         "blur": (1, 6),
         "flicker": (3, 6),
     }
-    assert torch.allclose(scores["clean"]["blur"][0], similarity(systems["blur"], contest.x, contest.y), atol=1e-5)
+    assert torch.allclose(
+        scores["clean"]["blur"][0], similarity(systems["blur"], contest.pairs.x, contest.pairs.y), atol=1e-5
+    )
     hit = contest.attacked(systems["none"], ("FGSM",))["FGSM"]
-    assert torch.allclose(scores["offline / FGSM"]["blur"][0], similarity(systems["blur"], hit, contest.y), atol=1e-5)
+    assert torch.allclose(
+        scores["offline / FGSM"]["blur"][0], similarity(systems["blur"], hit, contest.pairs.y), atol=1e-5
+    )
     better = scores["offline / FGSM"]["none"][0] - scores["clean"]["none"][0]
-    assert (better[contest.same] < 0).all()
-    assert (better[~contest.same] > 0).all()
+    assert (better[contest.pairs.same] < 0).all()
+    assert (better[~contest.pairs.same] > 0).all()
 
 
 def test_online_attacks_go_through_the_system_and_draws_differ(contest, systems):
@@ -80,13 +89,13 @@ def test_online_attacks_go_through_the_system_and_draws_differ(contest, systems)
 
 def test_online_scores_judge_with_fresh_draws(contest, systems):
     """The draws that the attacks saw are not the ones they are judged by; every attack meets the same ones."""
-    data = (systems["flicker"], contest.x, contest.y, contest.same, 0.2, 0.1)
-    found = online_scores(["FGSM", "DeepFool"], *data, draws=2, seed=4)
+    data = (systems["flicker"], contest.pairs)
+    found = online_scores(["FGSM", "DeepFool"], *data, threshold=0.1, draws=2, seed=4)
     assert {name: scores.shape for name, scores in found.items()} == {"FGSM": (2, 6), "DeepFool": (2, 6)}
     adversarial = attack_pairs("FGSM", *data, seed=4)
-    alone = online_scores(["FGSM"], *data, draws=2, seed=4)["FGSM"]
+    alone = online_scores(["FGSM"], *data, threshold=0.1, draws=2, seed=4)["FGSM"]
     torch.testing.assert_close(alone[0], found["FGSM"][0], atol=0.05, rtol=0)
-    seen = scores_over_draws(systems["flicker"], adversarial, contest.y, 2, seed=4)
+    seen = scores_over_draws(systems["flicker"], adversarial, contest.pairs.y, 2, seed=4)
     assert not torch.allclose(seen[0], alone[0], atol=1e-5)
 
 
@@ -95,9 +104,8 @@ def test_galleries_give_one_rate_a_draw_of_pictures(systems, contest):
     pictures = torch.randint(0, 256, (12, 3, 112, 112), generator=draw, dtype=torch.uint8)
     faces = ImageSet("made", "made", labels, ["a", "b", "c"], list("abcdefghijkl"), lambda at: pictures[at], "made")
     found = over_galleries(
-        plainly, faces, torch.tensor([0, 2]), systems, ("FGSM",), contest.held_out, {"flicker": 2},
-        repeats=2, pairs=3, images=3, offline_only=("blur",),
-    )  # fmt: skip
+        contest, faces, torch.tensor([0, 2]), systems, ("FGSM",), GalleryProtocol(2, 3, 3, offline_only=("blur",))
+    )
     assert {len(rates) for rates in found.values()} == {2}
     assert set(found) == {(c, n) for c in ("clean", "offline / FGSM") for n in systems} | {
         ("online / FGSM", "flicker"),
@@ -106,22 +114,24 @@ def test_galleries_give_one_rate_a_draw_of_pictures(systems, contest):
     assert found["online / FGSM", "none"] == found["offline / FGSM", "none"]
     index = gallery(labels, torch.tensor([0, 2]), 3, 1)
     some = some_pairs(ordered_pairs(labels, index), 3, 1)
-    x, y = gray_pairs(faces, some.first, some.second)
-    assert found["clean", "none"][1] == pytest.approx(100 * eer(similarity(systems["none"], x, y), some.same))
+    drawn = gray_pairs(faces, some)
+    assert found["clean", "none"][1] == pytest.approx(
+        100 * eer(similarity(systems["none"], drawn.x, drawn.y), some.same)
+    )
 
 
 def test_thin_keeps_every_second_pair(contest):
-    assert torch.equal(contest.thin(2).x, contest.x[::2])
+    assert torch.equal(contest.thin(2).pairs.x, contest.pairs.x[::2])
     assert contest.thin(2).draws == contest.draws
 
 
-def test_joined_puts_pairs_side_by_side():
+def test_join_puts_pairs_side_by_side():
     part = {"clean": {"none": torch.zeros(2, 3)}}
-    assert joined([part, part])["clean"]["none"].shape == (2, 6)
+    assert join_scores([part, part])["clean"]["none"].shape == (2, 6)
 
 
 def test_scores_of_all_embeds_every_version(contest, systems):
-    found = scores_of_all(systems["none"], {"a": contest.x, "b": contest.y}, contest.y)
+    found = scores_of_all(systems["none"], {"a": contest.pairs.x, "b": contest.pairs.y}, contest.pairs.y)
     assert torch.allclose(found["b"], torch.ones(1, 6), atol=1e-5)
 
 
@@ -129,4 +139,4 @@ def test_sum_of_errors_is_zero_for_a_perfect_system(systems):
     x = torch.rand(4, 1, 112, 112)
     y = torch.cat([x[:2], 1 - x[2:]])
     same = torch.tensor([True, True, False, False])
-    assert sum_of_errors(systems["none"], (x, y, same), x) == 0
+    assert sum_of_errors(systems["none"], ImagePairs(x, y, same), x) == 0

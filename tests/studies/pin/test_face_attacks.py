@@ -6,14 +6,19 @@ from torch import nn
 
 from lib import cache
 from lib.attacks import pair_decision, with_dropout
+from lib.data.examples import ImagePairs
+from lib.errors import WorkbookError
 from lib.evaluation import eer
 from lib.models import from_module, similarity
+from lib.studies.pin.evaluation import Contest
 from lib.studies.pin.face_attacks import (
+    Search,
     black_box,
     checkpoints,
-    crossed,
+    cross_domain_scores,
     geometric_ratio,
-    mean_of,
+    mean_of_finite,
+    median_distortion,
     one_each,
     sticker_for,
     sticker_scores,
@@ -23,8 +28,15 @@ from lib.studies.pin.face_attacks import (
 SIZE = (40, 112)  # just enough for a forehead of 112 columns
 
 
-def plain(function, *args, **settings):
-    return function(*args, **settings)
+class Run:
+    """A run that keeps nothing."""
+
+    def kept(self, function, *args, **settings):
+        return function(*args, **settings)
+
+
+def of_kind(x, y, same):
+    return ImagePairs(x, y, torch.full((len(x),), same))
 
 
 class Coin(nn.Module):
@@ -75,7 +87,7 @@ def test_black_box_ends_misjudged_and_nearer_than_it_began(goal, model, sides):
     x, near, far = sides
     level, dodge = middle(model, x, near, far), goal == "dodging"
     y = near if dodge else far
-    found = black_box(model, x, y, dodge, 200, (50, 200), level, asks=3)
+    found = black_box(model, of_kind(x, y, dodge), Search(200, (50, 200), level, asks=3))
     assert found["mse"].shape == (6, 2)
     assert (found["mse"][:, 1] <= found["mse"][:, 0]).all()
     assert found["mse"][:, 1] == pytest.approx((found["images"] - x).square().mean((1, 2, 3)), rel=1e-3)
@@ -87,7 +99,7 @@ def test_black_box_ends_misjudged_and_nearer_than_it_began(goal, model, sides):
 def test_black_box_leaves_out_what_is_misjudged_when_clean(model, sides):
     x, near, far = sides
     y = torch.cat([near[:3], far[3:]])  # the last three are no genuine pairs
-    found = black_box(model, x, y, True, 60, (60,), middle(model, x, near, far), asks=2)
+    found = black_box(model, of_kind(x, y, True), Search(60, (60,), middle(model, x, near, far), asks=2))
     assert found["mse"][:, 0].isnan().tolist() == [False] * 3 + [True] * 3
     assert found["again"].isnan().tolist() == [False] * 3 + [True] * 3
     assert torch.equal(found["images"][3:], x[3:])
@@ -95,7 +107,8 @@ def test_black_box_leaves_out_what_is_misjudged_when_clean(model, sides):
 
 def test_black_box_repeats_on_a_random_system_and_shows_its_luck():
     x = torch.rand(40, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    runs = [black_box(system(Coin(), (8, 8)), x, x, False, 40, (40,), 0.7, asks=200, seed=3) for _ in range(2)]
+    search = Search(40, (40,), 0.7, asks=200)
+    runs = [black_box(system(Coin(), (8, 8)), of_kind(x, x, False), search, seed=3) for _ in range(2)]
     for key in runs[0]:
         assert torch.equal(runs[0][key].nan_to_num(-1), runs[1][key].nan_to_num(-1))
     again = runs[0]["again"][~runs[0]["again"].isnan()]
@@ -131,7 +144,8 @@ def test_patience_costs_queries_and_buys_images_that_stand():
     y, again, asked = torch.full_like(x, 0.8), {}, {}
     for patience in (1, 5):
         body = Counter()
-        found = black_box(system(body, (8, 8)), x, y, False, 600, (60, 600), 0.5, asks=40, patience=patience)
+        search = Search(600, (60, 600), 0.5, 40, patience)
+        found = black_box(system(body, (8, 8)), of_kind(x, y, False), search)
         again[patience], asked[patience] = found["again"].nanmean(), body.images
         assert found["mse"].shape == (12, 2)
     assert again[5] > again[1] + 0.1
@@ -140,8 +154,8 @@ def test_patience_costs_queries_and_buys_images_that_stand():
 
 def test_means_pass_over_what_was_left_out_or_never_broken():
     values = torch.tensor([1.0, 3.0, torch.nan, torch.inf])
-    assert mean_of(values).estimate == 2
-    assert mean_of(values[2:]) is None
+    assert mean_of_finite(values).estimate == 2
+    assert mean_of_finite(values[2:]) is None
     ratio = geometric_ratio(torch.tensor([8.0, 2.0, torch.nan]), torch.tensor([1.0, 1.0, 1.0]))
     assert ratio.estimate == pytest.approx(4)
     assert ratio.n == 2
@@ -166,19 +180,21 @@ def test_sticker_raises_the_similarity_of_people_it_never_met(model, sides):
 def test_transfer_moves_the_scores_the_right_way_within_eps(model, sides):
     x, near, _ = sides
     same = torch.arange(6) < 3
-    images = transfer_images(with_dropout(model, 0.05), x, near, same, eps="8/255", steps=4)
+    pairs = ImagePairs(x, near, same)
+    images = transfer_images(with_dropout(model, 0.05), pairs, eps="8/255", steps=4)
     change = similarity(model, images, near) - similarity(model, x, near)
     assert (change[same] < 0).all()
     assert ((images - x).abs() <= 8 / 255 + 1e-6).all()
     assert images.min() >= 0
     assert images.max() <= 1
-    assert torch.equal(images, transfer_images(with_dropout(model, 0.05), x, near, same, eps="8/255", steps=4))
+    assert torch.equal(images, transfer_images(with_dropout(model, 0.05), pairs, eps="8/255", steps=4))
 
 
-def test_crossed_attacks_the_bare_system_offline_and_the_guarded_one_online(model, sides):
+def test_another_domain_attacks_the_bare_system_offline_and_the_guarded_one_online(model, sides):
     x, near, far = sides
     x, y, same = torch.cat([x, x]), torch.cat([near, far]), torch.arange(12) < 6
-    scores = crossed(plain, model, model, x, y, same, ("FGSM",), draws=2)
+    contest = Contest(Run(), ImagePairs(x, y, same), draws={"PIN": 2})
+    scores = cross_domain_scores(contest, model, model, ("FGSM",))
     assert scores["none", "FGSM"].shape == (1, 12)
     assert scores["PIN offline", "FGSM"].shape == scores["PIN online", "clean"].shape == (2, 12)
     for system_name in ("none", "PIN offline", "PIN online"):  # one and the same model: all three agree
@@ -187,5 +203,20 @@ def test_crossed_attacks_the_bare_system_offline_and_the_guarded_one_online(mode
 
 
 def test_results_can_be_kept(model, sides, tmp_path):
-    found = [cache.kept(black_box, model, sides[0], sides[1], True, 20, (20,), 0.99, folder=tmp_path) for _ in range(2)]
+    pairs, search = of_kind(*sides[:2], True), Search(20, (20,), 0.99)
+    found = [cache.kept(black_box, model, pairs, search, folder=tmp_path) for _ in range(2)]
     assert all(torch.equal(found[0][key].nan_to_num(-1), found[1][key].nan_to_num(-1)) for key in found[0])
+
+
+def test_shares_that_are_all_one_have_an_interval_and_both_kinds_at_once_are_refused(model, sides):
+    assert mean_of_finite(torch.ones(8)).low == 1
+    assert mean_of_finite(torch.ones(8), top=1.0).low < 0.7
+    with pytest.raises(WorkbookError, match="one kind at a time"):
+        black_box(model, ImagePairs(sides[0], sides[1], torch.arange(6) < 3), Search(20, (20,)))
+
+
+def test_the_median_is_told_once_half_have_found_anything():
+    inf, nan = torch.inf, torch.nan
+    mse = torch.tensor([[inf, 2.0, 1.0], [inf, inf, 3.0], [inf, 4.0, 2.0], [nan, nan, nan]])
+    assert median_distortion(mse).isnan().tolist() == [True, False, False]
+    assert median_distortion(mse)[1:].tolist() == [4.0, 2.0]

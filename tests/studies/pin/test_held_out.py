@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from lib.data.examples import ImagePairs
 from lib.evaluation import auc, eer
 from lib.models import GrayInput, from_module, quick, similarity
 from lib.models.small import SmallRecogniser
@@ -19,8 +20,8 @@ def test_without_a_budget_it_is_the_clean_error():
     x, y = (torch.rand(12, 1, 3, 3, generator=draw) for _ in range(2))
     same, model = torch.arange(12) % 2 == 0, from_module(nn.Flatten(), size=(3, 3), channels=1)
     clean = similarity(model, x, y)
-    assert HeldOutError(x, y, same, 0.0)(model) == pytest.approx(misordered(clean, same))
-    assert HeldOutError(x, y, same, 0.0, measure=eer)(model) == pytest.approx(eer(clean, same))
+    assert HeldOutError(ImagePairs(x, y, same), 0.0)(model) == pytest.approx(misordered(clean, same))
+    assert HeldOutError(ImagePairs(x, y, same), 0.0, measure=eer)(model) == pytest.approx(eer(clean, same))
 
 
 def test_an_attack_raises_it_and_the_mode_comes_back():
@@ -29,6 +30,7 @@ def test_an_attack_raises_it_and_the_mode_comes_back():
     x, same = torch.rand(8, 1, 112, 112), torch.arange(8) < 4
     y = torch.where(same.view(-1, 1, 1, 1), (x + 0.05 * torch.randn(8, 1, 112, 112)).clamp(0, 1), x.flip(0))
     with torch.no_grad():  # as `fit` calls it
-        clean, attacked = HeldOutError(x, y, same, 0.0)(model), HeldOutError(x, y, same, 0.2, steps=3)(model)
+        pairs = ImagePairs(x, y, same)
+        clean, attacked = HeldOutError(pairs, 0.0)(model), HeldOutError(pairs, 0.2, steps=3)(model)
     assert attacked > clean
     assert model.training

@@ -7,6 +7,7 @@ from lib.studies.pin.imitation import Imitation, held_out_bits, train_imitator
 from lib.studies.pin.networks import CoefficientAgent
 from lib.studies.pin.reinforce import noisy_choices
 from lib.studies.pin.selection import oracle_mask
+from lib.studies.pin.training import AgentPlan
 from lib.training.loop import Recipe
 
 
@@ -29,5 +30,5 @@ def test_an_imitator_comes_closer_to_the_oracle():
     faces = torch.rand(20, 1, 32, 32)
     basis = Basis(**fit_pca(faces, 6))
     recipe = Recipe(12, batch=10, rate=3e-3, check_every=4)
-    history = train_imitator(faces, faces[:10], basis, 0.5, 2, 8, recipe)["history"]
+    history = train_imitator(faces, faces[:10], basis, AgentPlan(recipe, 2, 8, 0.5))["history"]
     assert history["loss"][-1] < history["loss"][0]

@@ -2,19 +2,23 @@ import pytest
 import torch
 from torch import nn
 
-from lib.attacks import intensity_of
+from lib.attacks import Intensity, intensity_of, named_attack
 from lib.data import Pairs
+from lib.data.examples import ImagePairs
 from lib.defences import Basis, fit_pca
 from lib.errors import WorkbookError
 from lib.models import from_module, similarity
-from lib.studies.pin.attacks import ATTACKS, attack_pairs, attacked_scores
-from lib.studies.pin.pca_tradeoff import Part, joined, measure, retained, systems
+from lib.studies.pin.attacks import PIN_ATTACKS, attack_pairs, attacked_scores
+from lib.studies.pin.pca_tradeoff import FittedPairs, join_scores, measure, pca_systems, retained
 
 SIZE = (8, 8)
 
 
-def plain(function, *args, **settings):
-    return function(*args, **settings)
+class Run:
+    """A run that keeps nothing."""
+
+    def kept(self, function, *args, **settings):
+        return function(*args, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -33,50 +37,58 @@ def part():
     y[5:] = torch.rand(5, 1, *SIZE, generator=draw)
     same = torch.arange(10) < 5
     index = torch.arange(10)
-    return Part(Pairs(index, index, same, index), x, y, Basis(**fit_pca(faces, 20)), (x, y, same))
+    pairs = ImagePairs(x, y, same)
+    return FittedPairs(Pairs(index, index, same, index), pairs, Basis(**fit_pca(faces, 20)), pairs)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", PIN_ATTACKS)
 def test_attacks_move_scores_the_right_way_inside_the_budget(name, model, part):
     same = part.pairs.same
-    clean = similarity(model, part.x, part.y)
-    adversarial = attack_pairs(name, model, part.x, part.y, same, threshold=float(clean.median()))
-    moved = similarity(model, adversarial, part.y) - clean
+    clean = similarity(model, part.images.x, part.images.y)
+    adversarial = attack_pairs(name, model, part.images, threshold=float(clean.median()))
+    moved = similarity(model, adversarial, part.images.y) - clean
     assert (moved[same] <= 1e-6).all()
     assert (moved[~same] >= -1e-6).all()
     assert moved.abs().max() > 1e-4
-    assert intensity_of(part.x, adversarial).max() <= 0.04 * 1.001
+    assert intensity_of(part.images.x, adversarial).max() <= 0.04 * 1.001
     assert 0 <= adversarial.min() <= adversarial.max() <= 1
 
 
-def test_attacks_repeat_and_do_not_depend_on_the_batch(model, part):
-    pair = (model, part.x, part.y, part.pairs.same)
-    first = attack_pairs("FGSM", *pair, batch=3)
-    assert torch.allclose(first, attack_pairs("FGSM", *pair, batch=64), atol=1e-6)
-    assert torch.equal(attack_pairs("PGD", *pair, seed=1), attack_pairs("PGD", *pair, seed=1))
+def test_attacks_repeat(model, part):
+    one, two = (attack_pairs("PGD", model, part.images, seed=1) for _ in range(2))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", [f"PIN {name}" for name in PIN_ATTACKS] + ["PIN PGD-L2, BPDA"])
+def test_registered_attacks_are_the_same_ones(name, model, part):
+    attack = named_attack(name, "recogniser")
+    moved = attack(model, part.images, Intensity(0.04), seed=1)
+    short = name.removeprefix("PIN ").removesuffix(", BPDA")  # without PIN's masks BPDA changes nothing
+    assert torch.equal(moved, attack_pairs(short, model, part.images, seed=1))
+    assert intensity_of(part.images.x, moved).max() <= 0.04 * 1.001
+    assert 0 <= moved.min() <= moved.max() <= 1
 
 
 def test_unknown_attack(model, part):
     with pytest.raises(WorkbookError, match="no attack 'CW' here"):
-        attack_pairs("CW", model, part.x, part.y, part.pairs.same)
+        attack_pairs("CW", model, part.images)
 
 
 def test_online_beats_offline_on_the_defended_system(model, part):
-    every = systems(model, part.basis, [5])
-    pair = (part.x, part.y, part.pairs.same)
-    online = attacked_scores(every["PCA-5"], {"PCA-5": every["PCA-5"]}, "PGD", *pair)["PCA-5"]
-    offline = attacked_scores(model, every, "PGD", *pair)["PCA-5"]
+    every = pca_systems(model, part.basis, [5])
+    online = attacked_scores(every["PCA-5"], {"PCA-5": every["PCA-5"]}, "PGD", part.images)["PCA-5"]
+    offline = attacked_scores(model, every, "PGD", part.images)["PCA-5"]
     harm = torch.where(part.pairs.same, offline - online, online - offline)
     assert harm.mean() > 0
 
 
 def test_measure_has_every_condition(model, part):
-    scores = measure(plain, model, part, [5, 10], {"FGSM": [5, 10], "DeepFool": [5]})
+    scores = measure(Run(), model, part, [5, 10], {"FGSM": [5, 10], "DeepFool": [5]})
     assert set(scores) == {"clean", "offline / FGSM", "online / FGSM", "offline / DeepFool", "online / DeepFool"}
     assert set(scores["offline / DeepFool"]) == {"none", "PCA-5", "PCA-10"}
     assert set(scores["online / DeepFool"]) == {"none", "PCA-5"}
     assert torch.equal(scores["online / FGSM"]["none"], scores["offline / FGSM"]["none"])
-    both = joined([scores, scores])
+    both = join_scores([scores, scores])
     assert both["clean"]["PCA-5"].shape == (20,)
 
 

@@ -12,14 +12,14 @@ from lib.studies.pin.policy import (
     entropy_bits,
     estimator_study,
     fixed_mask,
+    jaccard,
     oracle_project,
     oracle_sizes,
-    overlap,
     share_of_the_way,
     threshold_masks,
 )
 from lib.studies.pin.reinforce import Choices, noisy_choices
-from lib.studies.pin.selection import GRADIENT_BASELINES, reward
+from lib.studies.pin.selection import reward
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +69,17 @@ def test_share_of_the_way_by_hand():
 
 def test_overlap_is_jaccards():
     masks = torch.tensor([[1.0, 1, 0, 0], [1, 0, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1]])
-    assert torch.allclose(overlap(masks), torch.tensor([1 / 3, 1.0]))
+    assert torch.allclose(jaccard(masks), torch.tensor([1 / 3, 1.0]))
 
 
 def test_the_study_finds_the_estimator_unbiased_and_the_own_baseline_quieter(found):
     few = Choices(found.noisy[:10], found.weights[:10], found.energy[:10])
-    study = estimator_study(few, torch.zeros(10, 8), 0.015, "squared", GRADIENT_BASELINES, 10, 400)
+    study = estimator_study(few, torch.zeros(10, 8), 0.015, "squared", 10, 400)
     for name, cell in study.items():
         wanted = 0.9 if name == "image" else 1.0
         assert abs(cell["slope"] - wanted) < 4 * cell["error"] + 0.01, name
     assert study["leave-one-out"]["variance"] < study["batch"]["variance"] < study["none"]["variance"]
-    assert torch.tensor(estimator_study(few, torch.zeros(10, 8), 0.015, "l2", ("none",), 5, 3)["none"]["slope"]).isnan()
+    assert torch.tensor(estimator_study(few, torch.zeros(10, 8), 0.015, "l2", 5, 3)["none"]["slope"]).isnan()
 
 
 def test_oracle_project_without_penalty_and_noise_is_the_whole_projection(basis):

@@ -10,7 +10,7 @@ from lib.data.procedural_faces.dataset import load_procedural
 from lib.errors import WorkbookError
 from lib.losses.margins import class_means
 from lib.models import embed_all, from_module, to_gray
-from lib.studies.pin.robust_recognisers import AdversarialClassification, TripletEmbedding, others, walk
+from lib.studies.pin.robust_recognisers import AdversarialClassification, TripletEmbedding, inner_attack, others
 from lib.training.loop import Recipe, fit
 from lib.training.small_recogniser import cosine_margin_loss
 from tests.training.small import spread_recogniser
@@ -71,12 +71,12 @@ def test_others_are_other_people_and_all_of_them_come():
         others(torch.zeros(3), generator)
 
 
-def test_any_number_of_steps_walks_as_far_as_the_sources():
+def test_any_number_of_steps_goes_as_far_as_the_sources():
     for steps in (1, 3, 30):
-        size = walk(steps, "clean").step_size(torch.zeros(1, 1, 1, 1), torch.tensor(16.0).view(1, 1, 1, 1))
+        size = inner_attack(steps, "clean").step_size(torch.zeros(1, 1, 1, 1), torch.tensor(16.0).view(1, 1, 1, 1))
         assert steps * size.item() == pytest.approx(30)
     with pytest.raises(WorkbookError, match="at least one step"):
-        walk(0, "clean")
+        inner_attack(0, "clean")
 
 
 def test_without_a_budget_it_is_the_margin_loss():

@@ -5,8 +5,11 @@ from torch import nn
 from lib.attacks import intensity_of
 from lib.errors import WorkbookError
 from lib.models import from_module, similarity
+from lib.models.base import embed_any
 from lib.studies.pin.subspaces import (
+    Noise,
     band,
+    median_pair,
     predicted_std,
     regions,
     similarity_gradient,
@@ -64,10 +67,11 @@ def test_noise_has_the_intensity_and_stays_in_its_subspace(pair):
 
 def test_agrees_with_a_slow_loop(model, pair):
     mask = {"band": band(SIZE, 2, 3)}
-    fast = similarity_under_noise(model, *pair, mask, 0.04, 3, seed=5)["band"]
+    fast = similarity_under_noise(model, *pair, mask, Noise(0.04, 3, seed=5))["band"]
     draw = torch.Generator().manual_seed(5)
     noise = subspace_noise(pair[0], mask["band"], 0.04, 3, draw)
-    slow = torch.stack([similarity(model, pair[0] + noise[:, k], pair[1]) for k in range(3)], 1)
+    other = embed_any(model, pair[1])
+    slow = torch.stack([(embed_any(model, pair[0] + noise[:, k]) * other).sum(1) for k in range(3)], 1)
     assert torch.allclose(fast, slow, atol=1e-6)
 
 
@@ -79,7 +83,7 @@ def test_few_noises_do_not_bias_the_spread():
 
 
 def test_no_noise_no_change(model, pair):
-    scores = similarity_under_noise(model, *pair, regions(SIZE), 0.0 + 1e-9, 4)
+    scores = similarity_under_noise(model, *pair, regions(SIZE), Noise(1e-9, 4))
     spread, shift = spread_and_shift(scores, similarity(model, *pair))
     assert max(values.abs().max() for values in [*spread.values(), *shift.values()]) < 1e-6
 
@@ -87,7 +91,7 @@ def test_no_noise_no_change(model, pair):
 def test_the_gradient_predicts_the_spread_of_weak_noise(model, pair):
     masks = regions(SIZE)
     gradient = similarity_gradient(model, *pair)
-    scores = similarity_under_noise(model, *pair, masks, 0.005, 600)
+    scores = similarity_under_noise(model, *pair, masks, Noise(0.005, 600))
     for name, mask in masks.items():
         measured = scores[name].std(1)
         assert torch.allclose(measured, predicted_std(gradient, pair[0], mask, 0.005), rtol=0.15)
@@ -100,3 +104,9 @@ def test_the_gradient_is_right_by_differences(model, pair):
     step[0, 0, 4, 4] = 1e-2
     difference = (similarity(model, x + step, y) - similarity(model, x - step, y)) / 2e-2
     assert torch.allclose(gradient[0, 0, 4, 4], difference[0], atol=1e-3)
+
+
+def test_the_median_pair_of_a_kind():
+    clean, kind = torch.tensor([0.9, 0.1, 0.5, 0.7, 0.2]), torch.tensor([True, False, True, True, False])
+    assert median_pair(clean, kind) == 3
+    assert median_pair(clean, ~kind) == 4

@@ -7,6 +7,7 @@ from lib.data.procedural_faces.dataset import load_procedural
 from lib.defences import Basis, fit_pca
 from lib.studies.pin.training import (
     AgentPlan,
+    Shares,
     agent_from,
     denoiser_from,
     gray_bytes,
@@ -17,14 +18,19 @@ from lib.studies.pin.training import (
 from lib.training.loop import Recipe
 
 
-def plainly(function, *args, **settings):
-    return function(*args, **settings)
+class Run:
+    """A run that keeps nothing."""
+
+    device = torch.device("cpu")
+
+    def kept(self, function, *args, **settings):
+        return function(*args, **settings)
 
 
 @pytest.fixture(scope="module")
 def part():
     faces = load_procedural(people=30, per_person=10)
-    return faces, material(plainly, faces, torch.arange(len(faces)), 20, 100, 30, 4, torch.device("cpu"))
+    return faces, material(Run(), faces, torch.arange(len(faces)), Shares(4, 100, 30, 20))
 
 
 def test_material_shares_no_person(part):
