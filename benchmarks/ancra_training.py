@@ -12,9 +12,10 @@ from benchmarks.timing import measure, report, smooth_images
 from lib.attacks.guard import frozen
 from lib.models.resnets import ResNet
 from lib.seeds import seeded
-from lib.studies.ancra.adversarial_training import CHUNK, AdversarialTraining, Examples
-from lib.studies.ancra.classifiers import Classifier, labelled
+from lib.studies.ancra.adversarial_training import ANCRATraining, ContrastedBatch
+from lib.studies.ancra.classifiers import GatedClassifier, labelled
 from lib.studies.ancra.step_costs import passes_of
+from lib.training.adversarial import CHUNK
 
 BATCH, CLASSES, STEPS = 128, 10, 10
 
@@ -23,9 +24,9 @@ BATCH, CLASSES, STEPS = 128, 10, 10
 class Case:
     """What a step needs: a model in training mode, its loss, one batch ready made, autocast or not."""
 
-    model: Classifier
-    loss: AdversarialTraining
-    examples: Examples
+    model: GatedClassifier
+    loss: ANCRATraining
+    examples: ContrastedBatch
     amp: bool
 
 
@@ -33,9 +34,10 @@ def make_case(device: str) -> Case:
     """TRADES-ANCRA as the source trains it: two gates, zeta = 3, targeted negatives, ten inner steps."""
     sizes = {"width": 64, "stem": "small"} if device == "cuda" else {"width": 16, "stem": "half"}
     with seeded(0):
-        model = Classifier(ResNet(18, **sizes), CLASSES, gates=2).to(device, memory_format=torch.channels_last)
+        model = GatedClassifier(ResNet(18, **sizes), CLASSES, gates=2).to(device, memory_format=torch.channels_last)
     images = (255 * smooth_images(BATCH, (32, 32), device)).byte()
-    loss = AdversarialTraining(images, torch.arange(BATCH) % CLASSES, base="TRADES", zeta=3.0, steps=STEPS)
+    labels = torch.arange(BATCH) % CLASSES
+    loss = ANCRATraining(images, labels, base="TRADES", zeta=3.0, steps=STEPS)
     return Case(model.train(), loss, loss.examples(model, torch.arange(BATCH), generator()), device == "cuda")
 
 
@@ -73,7 +75,8 @@ def joint_attack(case: Case) -> None:
     """Away from the label for the first half, towards it for the second, in one loop."""
     x, y = torch.cat([case.examples.clean, case.examples.negative]), case.examples.labels.repeat(2)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=case.amp):
-        case.loss.attack(case.model, x, y, torch.arange(len(x), device=x.device) >= BATCH, generator())
+        towards = torch.arange(len(x), device=x.device) >= BATCH
+        case.loss.attack(case.loss.objective(case.model, y, towards), x, generator())
 
 
 def two_attacks(case: Case) -> None:
@@ -81,7 +84,7 @@ def two_attacks(case: Case) -> None:
     draw, y = generator(), case.examples.labels
     with torch.autocast(y.device.type, torch.bfloat16, enabled=case.amp):
         for x, targeted in ((case.examples.clean, False), (case.examples.negative, True)):
-            case.loss.attack(case.model, x, y, targeted, draw)
+            case.loss.attack(case.loss.objective(case.model, y, targeted), x, draw)
 
 
 def training_ratios(rounds: int, device: str) -> list[bool]:

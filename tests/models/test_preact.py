@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lib.errors import WorkbookError
+from lib.models.classifiers import Classifier
 from lib.models.preact import PreActResNet, WideResNet
-from lib.studies.ancra.classifiers import Classifier
 
 TRUNKS = {
     "preact": lambda **settings: PreActResNet(18, width=2, **settings),

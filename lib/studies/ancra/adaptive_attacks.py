@@ -18,7 +18,7 @@ from lib.errors import WorkbookError, choices
 from lib.evaluation.classification import worst_case
 from lib.models.base import batch_size
 from lib.studies.ancra.attacks import EPS, Stands, is_correct
-from lib.studies.ancra.classifiers import Classifier, View, bypass, soft, straight_through
+from lib.studies.ancra.classifiers import GatedClassifier, View, bypass, soft, straight_through
 from lib.studies.ancra.objectives import gated, likely_wrong
 
 STEPPED = PGD.but(steps=40, step="eps/4")
@@ -70,7 +70,7 @@ def adaptive_plan(temperatures: Sequence[float] = TEMPERATURES) -> dict[str, dic
 
 
 def adaptive_attack(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     attack: str,
@@ -97,13 +97,13 @@ def adaptive_attack(
     return survivors(model, x, labels, climbs, settings, eps, seed + 1000 * list(plan).index(attack))
 
 
-def adaptive_attacks(model: Classifier, x: Tensor, labels: Tensor, **options: object) -> Stands:
+def adaptive_attacks(model: GatedClassifier, x: Tensor, labels: Tensor, **options: object) -> Stands:
     """Every attack of `adaptive_plan`, each on all images; options as in `adaptive_attack`."""
     plan = adaptive_plan(options.get("temperatures", TEMPERATURES))
     return {attack: adaptive_attack(model, x, labels, attack, **options) for attack in plan}
 
 
-VIEWS: dict[str, Callable[[Classifier], nn.Module]] = {
+VIEWS: dict[str, Callable[[GatedClassifier], nn.Module]] = {
     "final": lambda model: model,
     "auxiliary": lambda model: View(model, soft(), auxiliary=True),  # soft, for what stands before the last gate
     "soft": lambda model: View(model, soft()),
@@ -111,7 +111,7 @@ VIEWS: dict[str, Callable[[Classifier], nn.Module]] = {
 
 
 def official(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     through: str = "final",
@@ -152,7 +152,7 @@ def worst(results: Stands) -> Tensor:
 
 
 def by_budget(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     budgets: Sequence[tuple[str, int]],
@@ -170,14 +170,14 @@ def by_budget(
 
 
 def random_search(
-    model: Classifier, x: Tensor, labels: Tensor, points: int = 100, eps: Size = EPS, seed: int = 0
+    model: GatedClassifier, x: Tensor, labels: Tensor, points: int = 100, eps: Size = EPS, seed: int = 0
 ) -> Tensor:
     """What stands after the worst of `points` uniform draws for each image: no gradient attack may do worse."""
     climb = [lambda rows: gated(model, labels.cpu()[rows])]
     return survivors(model, x, labels, climb, RANDOM.but(restarts=points), eps, seed)
 
 
-def gradient_norms(model: Classifier, x: Tensor, labels: Tensor, heads: str = "final") -> Tensor:
+def gradient_norms(model: GatedClassifier, x: Tensor, labels: Tensor, heads: str = "final") -> Tensor:
     """L2 norms (n,) of the first gradient of the cross-entropy: where one is 0, an attack on it is blind."""
     goal, norms = gated(model, labels, heads, loss="cross-entropy"), []
     with frozen(model), differentiable():

@@ -15,7 +15,7 @@ from lib.attacks.budgets import Size
 from lib.attacks.objectives import run_once
 from lib.errors import WorkbookError, choices
 from lib.models.classifiers import decisions, is_correct
-from lib.studies.ancra.classifiers import Classifier, View, bypass
+from lib.studies.ancra.classifiers import GatedClassifier, View, bypass
 from lib.studies.ancra.objectives import batch_margin, gated
 
 Stands = dict[str, Tensor]  # attack -> (n,) bool, still right
@@ -31,24 +31,24 @@ SOURCE: dict[str, tuple[str, Settings]] = {
 SUMMED = "C&W-20 summed"  # the loss of its code as well: see `batch_margin`
 
 
-def right_by_output(model: Classifier, x: Tensor, labels: Tensor) -> Stands:
+def right_by_output(model: GatedClassifier, x: Tensor, labels: Tensor) -> Stands:
     """Right answers of Table X's outputs: the last auxiliary P, the final P', and P'' with the gates removed."""
     parts = {"auxiliary P": View(model, auxiliary=True), "final P'": model, "final without RA P''": View(model, bypass)}
     return {name: is_correct(part, x, labels) for name, part in parts.items()}
 
 
-def agreement(model: Classifier, x: Tensor) -> Tensor:
+def agreement(model: GatedClassifier, x: Tensor) -> Tensor:
     """Where the final answer is that of the last auxiliary logits, which know no last gate."""
     return decisions(model, x) == decisions(View(model, auxiliary=True), x)
 
 
-def features_of(model: Classifier, x: Tensor) -> Tensor:
+def features_of(model: GatedClassifier, x: Tensor) -> Tensor:
     """Features (n, C) behind the last gate, on the CPU (Figs 4 and 5)."""
     return run_once(lambda part: model.outputs(part).features, model, x).cpu()
 
 
 def source_images(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     attack: str = "PGD",
@@ -74,7 +74,7 @@ def source_images(
 
 
 def source_attacks(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     attacks: Sequence[str] = ("FGSM", "PGD", "C&W"),
@@ -95,8 +95,8 @@ def source_attacks(
 
 
 def transfer(
-    source: Classifier,
-    targets: Mapping[str, Classifier],
+    source: GatedClassifier,
+    targets: Mapping[str, GatedClassifier],
     x: Tensor,
     labels: Tensor,
     attack: str = "PGD",

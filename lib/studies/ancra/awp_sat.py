@@ -1,6 +1,6 @@
 """The rivals of ANCRA (Table II) that go beyond a base loss: AWP and SAT, and what all of them share.
 
-S2O stands in `robust_second_order`, FairARD in `robust_distillation`.
+S2O stands in `s2o`, FairARD in `fair_ard`.
 
     fit(model, AWP(AdversarialTraining(images, labels)), len(images), recipe)
     sat = SAT(images, labels, warmup=70)
@@ -20,8 +20,11 @@ from torch.func import functional_call
 
 from lib.errors import WorkbookError, choices
 from lib.losses.adversarial import divergence
-from lib.studies.ancra.adversarial_training import TINY, AdversarialTraining, Examples, Metrics, measures
-from lib.studies.ancra.classifiers import Classifier, Gate, Outputs, hard
+from lib.models.classifiers import Classifier
+from lib.studies.ancra.adversarial_training import TINY
+from lib.studies.ancra.classifiers import Gate, Outputs, hard
+from lib.training.adversarial import AdversarialTraining, AttackedBatch, measures
+from lib.training.loop import Metrics
 
 
 class Tracked(nn.Module):
@@ -40,7 +43,7 @@ class Tracked(nn.Module):
     @property
     def gates(self) -> int:
         """Gates of the classifier."""
-        return self.model.gates
+        return getattr(self.model, "gates", 0)
 
     @property
     def fc(self) -> nn.Linear:
@@ -63,21 +66,20 @@ def kept_in(model: nn.Module, name: str) -> Tensor:
     return getattr(model, name)
 
 
-def both(model: Classifier, examples: Examples) -> tuple[Outputs, Outputs]:
-    """Outputs for the natural and the attacked images, logits in float32; each is a pass of its own."""
-    if model.gates:
-        raise WorkbookError(f"This rival trains classifiers without gates, but one with {model.gates} came: pass 0.")
-    passes = (model.outputs(x) for x in (examples.clean, examples.attacked))
-    clean, attacked = (found._replace(logits=found.logits.float()) for found in passes)
-    return clean, attacked
+def both(model: nn.Module, examples: AttackedBatch) -> tuple[Tensor, Tensor]:
+    """Logits (b, K) of the natural and of the attacked images in float32; each is a pass of its own."""
+    gates = getattr(model, "gates", 0)
+    if gates:
+        raise WorkbookError(f"This rival trains classifiers without gates, but one with {gates} came: pass 0.")
+    clean = model(examples.clean)
+    attacked = model(examples.attacked)
+    return clean.float(), attacked.float()
 
 
 def check_base(loss: AdversarialTraining, *allowed: str) -> None:
-    """Refuse a base that a rival is not defined on, and ANC."""
-    if loss.base not in allowed or loss.zeta:
-        raise WorkbookError(
-            f"{type(loss).__name__} stands on {choices(allowed)} with zeta 0, not on {loss.base} with {loss.zeta}."
-        )
+    """Refuse a base that a rival is not defined on."""
+    if loss.base not in allowed:
+        raise WorkbookError(f"{type(loss).__name__} stands on {choices(allowed)}, not on {loss.base}: change the base.")
 
 
 class _Measured(nn.Module):
@@ -85,9 +87,10 @@ class _Measured(nn.Module):
 
     def __init__(self, model: nn.Module, loss: AdversarialTraining):
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model = model
+        self.loss = loss
 
-    def forward(self, examples: Examples) -> Metrics:
+    def forward(self, examples: AttackedBatch) -> Metrics:
         return self.loss.measured(self.model, examples)
 
 
@@ -111,13 +114,13 @@ class AWP:
                 f"AWP's gamma is a share of each weight's norm, at least 0, not {self.gamma}: raise it."
             )
 
-    def __call__(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> Metrics:
+    def __call__(self, model: nn.Module, index: LongTensor, generator: torch.Generator) -> Metrics:
         """Metrics of `loss` at the perturbed weights."""
         examples = self.loss.examples(model, index, generator)
         measured = _Measured(model, self.loss)
         return functional_call(measured, self.perturbed(measured, examples), (examples,))
 
-    def perturbed(self, measured: nn.Module, examples: Examples) -> dict[str, Tensor]:
+    def perturbed(self, measured: nn.Module, examples: AttackedBatch) -> dict[str, Tensor]:
         """w + delta by name, for the weights that move; a gradient passes to w as if delta were fixed."""
         buffers = {name: value.clone() for name, value in measured.named_buffers()}  # the statistics go here
         moved = {name: w for name, w in measured.named_parameters() if w.ndim > 1 and w.requires_grad}
@@ -160,14 +163,16 @@ class SAT(AdversarialTraining):
         """The loss on the images `index` (b,), whose targets it moves; and the mean weight before normalisation."""
         return self.measured(model, self.examples(model, index, generator))
 
-    def examples(self, model: Tracked, index: LongTensor, generator: torch.Generator) -> tuple[Examples, LongTensor]:
+    def examples(
+        self, model: Tracked, index: LongTensor, generator: torch.Generator
+    ) -> tuple[AttackedBatch, LongTensor]:
         """The batch, and which images it shows."""
         return super().examples(model, index, generator), index
 
-    def measured(self, model: Tracked, examples: tuple[Examples, LongTensor]) -> Metrics:
+    def measured(self, model: Tracked, examples: tuple[AttackedBatch, LongTensor]) -> Metrics:
         """Loss and metrics; moves the targets."""
         batch, rows = examples
-        clean, attacked = (found.logits for found in both(model, batch))
+        clean, attacked = both(model, batch)
         targets = self.moved(model, rows, clean.detach().softmax(1))
         certain = targets.amax(1)
         known = (certain / certain.mean() * F.cross_entropy(clean, targets, reduction="none")).mean()

@@ -1,4 +1,4 @@
-"""Classifiers of small pictures, plain or with reverse attention (ANCRA, section III-D)."""
+"""Classifiers with reverse attention, and what sets its gates (ANCRA, section III-D)."""
 
 import copy
 from collections.abc import Callable
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WorkbookError
+from lib.models.classifiers import Classifier
 
 Gate = Callable[[Tensor, Tensor], Tensor]  # auxiliary logits (n, K), weight of the linear layer (K, C) -> mask (n, C)
 
@@ -56,35 +57,36 @@ class Outputs(NamedTuple):
         return self.logits, *self.auxiliary
 
 
-class Classifier(nn.Module):
-    """Images (n, 3, H, W) in [0,1] to logits (n, classes): a trunk, an average over places, one linear layer.
+class GatedClassifier(Classifier):
+    """A classifier whose `gates` last blocks carry reverse attention; with 0 gates the plain one.
 
-    `gates`: how many of the trunk's last blocks carry reverse attention. Such a block's map is averaged and classified
-    by the one linear layer (auxiliary logits), and its channels are multiplied by that layer's weights of one class,
-    which the gate chooses. ANCRA trains with 2; 1 is the form that can be added to a finished model. As in the source
-    there is no normalisation of pixels. A trunk has `stem`, `blocks` (stages of blocks), `dim` and maybe a
-    `tail` (pre-activation networks: the last normalisation and ReLU, passed in each gated block).
+    Such a block's map is averaged and classified by the one linear layer (auxiliary logits), and its channels are
+    multiplied by that layer's weights of one class, which the gate chooses. ANCRA trains with 2; 1 is the form that can
+    be added to a finished model. As in the source there is no normalisation of pixels. A trunk has `stem`, `blocks`
+    (stages of blocks), `dim` and maybe a `tail` (pre-activation networks: the last normalisation and ReLU, passed in
+    each gated block).
     """
 
     def __init__(self, trunk: nn.Module, classes: int, gates: int = 0):
-        super().__init__()
-        if classes < 2:
-            raise WorkbookError(f"A classifier tells 2 or more classes apart, not {classes}: raise the number.")
-        self.trunk, self.fc, self.gates = trunk, nn.Linear(trunk.dim, classes), _checked(trunk, gates)
+        super().__init__(trunk, classes)
+        self.gates = _checked(trunk, gates)
 
     def outputs(self, x: Tensor, gate: Gate = hard) -> Outputs:
         """Everything that losses and attacks ask for, with the gates set by `gate`."""
-        stages, auxiliary = self.trunk.blocks, []
+        if not self.gates:
+            features = self.trunk(x)
+            return Outputs(self.fc(features), (), features, features)
+        stages = self.trunk.blocks
+        auxiliary = []
         ungated = len(stages[-1]) - self.gates
         maps = stages[-1][:ungated](stages[:-1](self.trunk.stem(x)))
-        if not self.gates:
-            features = plain = self.tail(maps).mean((2, 3))
         for block in stages[-1][ungated:]:
             maps = self.tail(block(maps))
             plain = maps.mean((2, 3))
             auxiliary.append(self.fc(plain))
             mask = gate(auxiliary[-1], self.fc.weight).to(maps.dtype)
-            maps, features = maps * mask[:, :, None, None], plain * mask
+            maps = maps * mask[:, :, None, None]
+            features = plain * mask
         return Outputs(self.fc(features), tuple(auxiliary), features, plain)
 
     def tail(self, maps: Tensor) -> Tensor:
@@ -96,7 +98,7 @@ class Classifier(nn.Module):
         return self.outputs(x).logits
 
 
-def with_gates(model: Classifier, gates: int) -> Classifier:
+def with_gates(model: GatedClassifier, gates: int) -> GatedClassifier:
     """The same trained weights with another number of gates: `with_gates(model, 1)` deploys reverse attention."""
     changed = copy.deepcopy(model)
     changed.gates = _checked(model.trunk, gates)
@@ -116,13 +118,15 @@ class View(nn.Module):
     For attacks that take models (AutoAttack, transfer) rather than objectives.
     """
 
-    def __init__(self, model: Classifier, gate: Gate = hard, auxiliary: bool = False):
+    def __init__(self, model: GatedClassifier, gate: Gate = hard, auxiliary: bool = False):
         super().__init__()
         if auxiliary and not model.gates:
             raise WorkbookError("A classifier without gates has no auxiliary logits: attack its own.")
-        self.model, self.gate, self.auxiliary = model, gate, auxiliary
+        self.model = model
+        self.gate = gate
+        self.auxiliary = auxiliary
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (n, classes)."""
-        found = self.model.outputs(x, self.gate)
-        return found.auxiliary[-1] if self.auxiliary else found.logits
+        outputs = self.model.outputs(x, self.gate)
+        return outputs.auxiliary[-1] if self.auxiliary else outputs.logits

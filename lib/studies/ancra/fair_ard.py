@@ -12,14 +12,15 @@ from torch import LongTensor, Tensor
 
 from lib.attacks.budgets import Linf, Size
 from lib.attacks.loop import ascend
+from lib.attacks.objectives import cross_entropy
 from lib.attacks.settings import PGD, Settings
 from lib.errors import WorkbookError
 from lib.losses.adversarial import divergence
 from lib.models.base import evaluating
-from lib.studies.ancra.adversarial_training import AdversarialTraining, Examples, Metrics, measures
+from lib.models.classifiers import Classifier
 from lib.studies.ancra.awp_sat import Tracked, both, check_base, kept_in
-from lib.studies.ancra.classifiers import Classifier, Outputs
-from lib.studies.ancra.objectives import total_loss
+from lib.training.adversarial import AdversarialTraining, AttackedBatch, measures
+from lib.training.loop import Metrics
 
 LEAST, MOST = 5 / 6, 5 / 2  # of a class weight, in the release
 
@@ -31,12 +32,12 @@ def steps_survived(
 
     The iterates are those that a gradient is taken at: the start, and each step but the last.
     """
-    goal = total_loss(model, labels)
+    goal = cross_entropy(model, labels)
     survived = torch.zeros(len(x), device=goal.device)
 
-    def score(found: Outputs, labels: Tensor, sign: Tensor) -> Tensor:
-        survived.add_(found.logits.argmax(1) == labels)
-        return goal.score(found, labels, sign)
+    def score(logits: Tensor, labels: Tensor, sign: Tensor) -> Tensor:
+        survived.add_(logits.argmax(1) == labels)
+        return goal.score(logits, labels, sign)
 
     return ascend(replace(goal, score=score), x, Linf(eps), settings, generator=generator), survived
 
@@ -89,17 +90,19 @@ class FairARD(AdversarialTraining):
         """The loss on the images `index` (b,), and the largest class weight."""
         return self.measured(model, self.examples(model, index, generator))
 
-    def examples(self, model: Classifier, index: LongTensor, generator: torch.Generator) -> tuple[Examples, Tensor]:
+    def examples(
+        self, model: Classifier, index: LongTensor, generator: torch.Generator
+    ) -> tuple[AttackedBatch, Tensor]:
         """Natural images and their attacked copies, and how many steps (b,) they survived."""
         x, y = self.batch(model, index, generator)
         settings = PGD.but(steps=self.steps, step=self.step, start="gaussian")
         attacked, survived = steps_survived(model, x, y, self.eps, settings, generator)
-        return Examples(x, attacked, None, y, None), survived
+        return AttackedBatch(x, attacked, y), survived
 
-    def measured(self, model: Tracked, examples: tuple[Examples, Tensor]) -> Metrics:
+    def measured(self, model: Tracked, examples: tuple[AttackedBatch, Tensor]) -> Metrics:
         """Loss and metrics; counts the steps."""
         batch, survived = examples
-        clean, attacked = (found.logits for found in both(model, batch))
+        clean, attacked = both(model, batch)
         with evaluating(self.teacher), torch.no_grad():
             taught = self.teacher.to(clean.device)(batch.clean).float()
         weights = self.counted(model, batch.labels, survived)

@@ -16,7 +16,7 @@ from lib.attacks.budgets import Size
 from lib.attacks.objectives import Objective, run_once
 from lib.errors import WorkbookError, choices
 from lib.studies.ancra.attacks import EPS, decisions
-from lib.studies.ancra.classifiers import Classifier, Gate, soft
+from lib.studies.ancra.classifiers import Gate, GatedClassifier, soft
 from lib.studies.ancra.objectives import gated, likely_wrong
 
 # behind the last block but one, which no gate stands before; before the last gate; what the linear layer reads
@@ -46,7 +46,7 @@ def other_class(labels: Tensor, seed: int = 0) -> LongTensor:
     return labels.argsort(stable=True)[beyond_own % len(labels)]
 
 
-def pooled(model: Classifier, x: Tensor) -> Tensor:
+def pooled(model: GatedClassifier, x: Tensor) -> Tensor:
     """Features (n, len(PLACES), C) of images x (n, 3, H, W), each gated by its own predicted class, on the CPU."""
     if model.gates > 2:
         raise WorkbookError(f"The place before any mask is known for up to 2 gates, not {model.gates}: use fewer.")
@@ -59,7 +59,7 @@ def pooled(model: Classifier, x: Tensor) -> Tensor:
     return run_once(forward, model, x).cpu()
 
 
-def chosen(model: Classifier, x: Tensor) -> Tensor:
+def chosen(model: GatedClassifier, x: Tensor) -> Tensor:
     """Classes (n, gates) by which the gates take their masks; without gates the model's answers (n, 1). On the CPU."""
 
     def forward(part: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def distances(first: Tensor, second: Tensor) -> dict[str, Tensor]:
     return {"cosine": F.cosine_similarity(first, second, dim=-1), "L2": (first - second).norm(dim=-1)}
 
 
-def apart(model: Classifier, x: Tensor, gate: Gate | None = None) -> Objective:
+def apart(model: GatedClassifier, x: Tensor, gate: Gate | None = None) -> Objective:
     """Turns the features of images away from those of the clean x: an attack on alignment itself, without labels.
 
     gate: `soft()` by default, through which the attack sees what a change of the predicted class would do.
@@ -88,7 +88,7 @@ def apart(model: Classifier, x: Tensor, gate: Gate | None = None) -> Objective:
 
 
 def attacked(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     attack: str = "final",
@@ -114,7 +114,7 @@ def attacked(
 
 
 def gaps(
-    model: Classifier,
+    model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
     attacks: Sequence[str] = tuple(ATTACKS),

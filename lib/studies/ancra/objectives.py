@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lib.attacks.objectives import Objective, cross_entropy, margin
 from lib.errors import WorkbookError, choices
-from lib.studies.ancra.classifiers import Classifier, Gate, Outputs, hard
+from lib.studies.ancra.classifiers import Gate, GatedClassifier, Outputs, hard
 
 GAMMA = 2.0  # weight of the mean of the auxiliary losses, in training and in the source's attack (section IV-A)
 LOSSES: dict[str, Callable[..., Objective]] = {"margin": margin, "cross-entropy": cross_entropy}
@@ -28,7 +28,7 @@ HEADS: dict[str, Callable[[int], tuple[float, ...]]] = {
 
 
 def gated(
-    model: Classifier,
+    model: GatedClassifier,
     labels: Tensor,
     heads: str = "final",
     gate: Gate = hard,
@@ -54,7 +54,7 @@ def gated(
     return replace(single, forward=partial(model.outputs, gate=gate), score=score)
 
 
-def total_loss(model: Classifier, labels: Tensor, targeted: bool | Tensor = False) -> Objective:
+def total_loss(model: GatedClassifier, labels: Tensor, targeted: bool | Tensor = False) -> Objective:
     """The loss that ANCRA's attacks climb, per image: cross-entropy of P' plus GAMMA times the mean over the P.
 
     Labels (n,); where `targeted` (a flag, or one per image) its negative, towards the label. For a model without gates

@@ -8,9 +8,11 @@ from torch import LongTensor, Tensor
 
 from lib.errors import WorkbookError
 from lib.losses.adversarial import BASES
-from lib.studies.ancra.adversarial_training import TINY, AdversarialTraining, Examples, Metrics, measures
+from lib.models.classifiers import Classifier
+from lib.studies.ancra.adversarial_training import TINY
 from lib.studies.ancra.awp_sat import both, check_base
-from lib.studies.ancra.classifiers import Classifier
+from lib.training.adversarial import AdversarialTraining, AttackedBatch, measures
+from lib.training.loop import Metrics
 
 
 def unlike_labels(logits: Tensor, labels: Tensor, share: float = 0.2) -> Tensor:
@@ -54,10 +56,11 @@ class S2O(AdversarialTraining):
         """The loss on the images `index` (b,), and its second-order term."""
         return self.measured(model, self.examples(model, index, generator))
 
-    def measured(self, model: Classifier, examples: Examples) -> Metrics:
+    def measured(self, model: Classifier, examples: AttackedBatch) -> Metrics:
         """Loss and metrics."""
-        clean, attacked = (found.logits for found in both(model, examples))
-        y, loss = examples.labels, BASES[self.base](clean, attacked, examples.labels)
+        clean, attacked = both(model, examples)
+        y = examples.labels
+        loss = BASES[self.base](clean, attacked, y)
         soft = ((z.log_softmax(1), unlike_labels(z, y, self.share)) for z in (clean, attacked))
         term = torch.stack([F.kl_div(*pair, reduction="batchmean") for pair in soft]).mean()
         loss = loss - self.weight * F.cross_entropy(attacked if self.base == "PGD-AT" else clean, y)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.errors import WorkbookError
-from lib.studies.ancra.classifiers import Classifier
+from lib.studies.ancra.classifiers import GatedClassifier
 from lib.studies.ancra.training import Network
 from lib.training.loop import Loss
 
@@ -25,14 +25,14 @@ def one_step(model: nn.Module, loss: Loss, batch: int) -> None:
         torch.cuda.synchronize(device)
 
 
-def learner_of(loss: Loss, network: Network, device: str) -> tuple[nn.Module, list[Classifier]]:
+def learner_of(loss: Loss, network: Network, device: str) -> tuple[nn.Module, list[GatedClassifier]]:
     """What `loss` trains, new, and all classifiers that a step asks (FairARD has a teacher)."""
     model = network.classifier().to(device)
     asked = [model] + ([loss.teacher] if hasattr(loss, "teacher") else [])
     return (loss.tracked(model) if hasattr(loss, "tracked") else model), asked
 
 
-def passes_of(work: Callable[[], object], models: Sequence[Classifier], batch: int) -> dict[str, float]:
+def passes_of(work: Callable[[], object], models: Sequence[GatedClassifier], batch: int) -> dict[str, float]:
     """Passes of `models` in `work` by `KINDS`, in images of a batch; a model in eval mode counts as "attack"."""
     seen = dict.fromkeys(KINDS, 0)
 

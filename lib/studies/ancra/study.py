@@ -9,13 +9,14 @@ from torch import LongTensor, Tensor
 
 from lib.book.run import Run, per_profile
 from lib.errors import WorkbookError, choices
-from lib.studies.ancra.adversarial_training import AdversarialTraining
+from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.awp_sat import AWP, SAT
-from lib.studies.ancra.classifiers import Classifier
+from lib.studies.ancra.classifiers import GatedClassifier
 from lib.studies.ancra.fair_ard import FairARD
 from lib.studies.ancra.s2o import S2O
 from lib.studies.ancra.training import Network, RobustError, train_classifier
 from lib.studies.pages import for_page
+from lib.training.adversarial import AdversarialTraining
 from lib.training.batches import resize_uint8
 from lib.training.loop import Loss, Recipe, Trained
 
@@ -130,7 +131,8 @@ class Trainings:
         inner = {"steps": s.inner_steps, "step": WALK / s.inner_steps}
         if name in METHODS:
             settings = {key: value for key, value in METHODS[name].items() if key != "gates"}
-            return AdversarialTraining(self.images, self.labels, **inner, **settings | changes)
+            kind = ANCRATraining if METHODS[name].keys() & {"zeta", "gates"} else AdversarialTraining
+            return kind(self.images, self.labels, **inner, **settings | changes)
         if name == "AWP":
             return AWP(AdversarialTraining(self.images, self.labels, **inner))
         if name == "SAT":
@@ -148,7 +150,7 @@ class Trainings:
         count, device = len(self.images), str(self.run.device)
         return self.run.kept(train_classifier, loss, count, network, self.recipe(seed, epochs), measure, device)
 
-    def model(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Classifier:
+    def model(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> GatedClassifier:
         """The trained classifier, frozen, in eval mode, on the run's device."""
         network = self.network(METHODS.get(name, {}).get("gates", 0))
         return network.loaded(self.trained(name, seed, epochs, **changes)).to(self.run.device)

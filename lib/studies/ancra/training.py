@@ -14,7 +14,7 @@ from lib.models.classifiers import is_correct
 from lib.models.preact import PreActResNet, WideResNet
 from lib.models.resnets import ResNet
 from lib.seeds import seeded
-from lib.studies.ancra.classifiers import Classifier, soft
+from lib.studies.ancra.classifiers import GatedClassifier, soft
 from lib.studies.ancra.objectives import gated, total_loss
 from lib.training.loop import Loss, Measure, Recipe, Trained, fit
 
@@ -25,7 +25,7 @@ FAMILIES = ("resnet", "preact", "wide")
 class Network:
     """A classifier's size. The source: ResNet-18, PreActResNet-18 (Tiny-ImageNet) and WideResNet-28-10 and -34-10.
 
-    width: channels of the first stage, for "wide" the factor of widening. gates: see `Classifier`.
+    width: channels of the first stage, for "wide" the factor of widening. gates: see `GatedClassifier`.
     """
 
     classes: int
@@ -40,16 +40,16 @@ class Network:
         if self.family not in FAMILIES:
             raise WorkbookError(f"A network's family is one of {choices(FAMILIES)}, not '{self.family}': choose one.")
 
-    def classifier(self, seed: int = 0) -> Classifier:
+    def classifier(self, seed: int = 0) -> GatedClassifier:
         """A new classifier of images (n, 3, H, W) in [0,1]."""
         with seeded(seed):
             if self.family == "wide":
                 trunk = WideResNet(self.depth, self.width)
             else:
                 trunk = (ResNet if self.family == "resnet" else PreActResNet)(self.depth, self.width, self.stem)
-            return Classifier(trunk, self.classes, self.gates).to(memory_format=torch.channels_last)
+            return GatedClassifier(trunk, self.classes, self.gates).to(memory_format=torch.channels_last)
 
-    def loaded(self, trained: Trained) -> Classifier:
+    def loaded(self, trained: Trained) -> GatedClassifier:
         """The classifier with trained weights, frozen, in eval mode."""
         model = self.classifier()
         model.load_state_dict(trained["weights"])

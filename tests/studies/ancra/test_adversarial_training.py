@@ -11,11 +11,10 @@ from lib.errors import WorkbookError
 from lib.losses.adversarial import BASES, mart, natural, pgd_at, trades
 from lib.models.preact import PreActResNet
 from lib.models.resnets import ResNet
-from lib.studies.ancra import adversarial_training as robust
-from lib.studies.ancra.adversarial_training import GAMMA, AdversarialTraining, negative_contrast, total_loss
-from lib.studies.ancra.classifiers import Classifier, hard, labelled
+from lib.studies.ancra.adversarial_training import GAMMA, ANCRATraining, negative_contrast, total_loss
+from lib.studies.ancra.classifiers import GatedClassifier, hard, labelled
 from lib.studies.ancra.negatives import STRATEGIES, choose
-from lib.training import loop
+from lib.training import adversarial, loop
 from lib.training.loop import Recipe, fit
 from tests.training.patterns import patterned
 
@@ -34,7 +33,7 @@ def generator(seed=0):
 def starts():
     torch.manual_seed(0)
     trunks = [ResNet(18, width=2, stem="half") for _ in range(3)]
-    return [Classifier(trunk, 3, gates).train() for gates, trunk in enumerate(trunks)]
+    return [GatedClassifier(trunk, 3, gates).train() for gates, trunk in enumerate(trunks)]
 
 
 @pytest.fixture(params=[0, 1, 2])
@@ -48,7 +47,7 @@ def gated(starts):
 
 
 def training(**settings):
-    return AdversarialTraining(IMAGES, LABELS, **{"steps": 2, **settings})
+    return ANCRATraining(IMAGES, LABELS, **{"steps": 2, **settings})
 
 
 # Losses -----------------------------------------------------------------------------------------------------------
@@ -165,7 +164,7 @@ def test_the_attack_is_the_sources_loop(model):
             value = value + 2 * F.cross_entropy(part, y, reduction="sum") / model.gates
         (slope,) = torch.autograd.grad(value, leaf)
         moved = torch.min(torch.max(moved + 0.007 * slope.sign(), x - EPS), x + EPS).clamp(0, 1)
-    found = loss.attack(model.train(), x, y, False, generator(5))
+    found = loss.attack(loss.objective(model.train(), y), x, generator(5))
     assert ((found - moved).abs() < 1e-5).float().mean() > 0.99  # rounding turns a few signs
 
 
@@ -175,8 +174,10 @@ def test_one_loop_over_both_attacks_equals_two(model):
     draw = generator(7)
     x, y = pictures(), LABELS[INDEX]
     rows = choose("targeted", y, draw)
-    attacked = loss.attack(model, x, y, False, draw)  # the two draw the same starts as the one: one row after another
-    negative = loss.attack(model, x[rows], y, True, draw)
+    attacked = loss.attack(
+        loss.objective(model, y), x, draw
+    )  # the two draw the same starts as the one: one row after another
+    negative = loss.attack(loss.objective(model, y, True), x[rows], draw)
     assert torch.equal(examples.clean, x)
     assert torch.equal(examples.negative_labels, y[rows])
     assert (examples.negative_labels != y).all()
@@ -300,7 +301,7 @@ def test_every_weight_learns_also_in_bfloat16(gated, negatives):
 
 def test_pre_activation_networks_learn():
     torch.manual_seed(0)
-    model = Classifier(PreActResNet(18, width=2), 3, 2).train()
+    model = GatedClassifier(PreActResNet(18, width=2), 3, 2).train()
     training(zeta=1.0, base="MART")(model, INDEX, generator())["loss"].backward()
     assert not [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
 
@@ -321,7 +322,7 @@ class KilledError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Mortal(AdversarialTraining):
+class Mortal(ANCRATraining):
     def __call__(self, model, index, generator):
         if LIVES["steps"] == 0:
             raise KilledError
@@ -349,7 +350,7 @@ def test_a_killed_run_ends_bitwise_as_if_never_killed(starts, negatives, tmp_pat
 
 def test_natural_training_attacks_no_more_than_it_needs(gated, monkeypatch):
     attacked = []
-    monkeypatch.setattr(robust, "in_batches", lambda objective, x, *rest, **more: attacked.append(len(x)) or x)
+    monkeypatch.setattr(adversarial, "in_batches", lambda objective, x, *rest, **more: attacked.append(len(x)) or x)
     for zeta, expected in ((0.0, []), (1.0, [8])):
         training(base="natural", zeta=zeta)(gated, INDEX, generator())
         assert attacked == expected
@@ -363,12 +364,12 @@ def test_natural_training_attacks_no_more_than_it_needs(gated, monkeypatch):
         ({"labels": LABELS[:3]}, "12 images came with 3 labels"),
         ({"zeta": -1.0}, "zeta is at least 0"),
         ({"alpha": 1.5}, "alpha in \\[0,1\\]"),
-        ({"steps": 0}, "steps at least 1"),
+        ({"steps": 0}, "at least 1 step, not 0"),
     ],
 )
 def test_bad_settings(settings, sentence):
     with pytest.raises(WorkbookError, match=sentence):
-        AdversarialTraining(IMAGES, **{"labels": LABELS, **settings})
+        ANCRATraining(IMAGES, **{"labels": LABELS, **settings})
 
 
 def test_bad_batches(gated):

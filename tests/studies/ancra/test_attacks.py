@@ -19,14 +19,14 @@ from lib.studies.ancra.attacks import (
     source_images,
     transfer,
 )
-from lib.studies.ancra.classifiers import Classifier, with_gates
+from lib.studies.ancra.classifiers import GatedClassifier, with_gates
 from lib.studies.ancra.objectives import batch_margin, total_loss
 
 
 def network(gates, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Classifier(ResNet(18, 4, "half"), 5, gates)
+        model = GatedClassifier(ResNet(18, 4, "half"), 5, gates)
     return model.eval()
 
 

@@ -13,12 +13,13 @@ from lib.cache import digest
 from lib.errors import WorkbookError
 from lib.losses.adversarial import trades
 from lib.models.resnets import ResNet
-from lib.studies.ancra.adversarial_training import AdversarialTraining, Examples
+from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.awp_sat import AWP, SAT, Tracked
-from lib.studies.ancra.classifiers import Classifier, Outputs
+from lib.studies.ancra.classifiers import GatedClassifier
 from lib.studies.ancra.fair_ard import FairARD, class_weights, steps_survived
 from lib.studies.ancra.s2o import S2O, unlike_labels
 from lib.training import loop
+from lib.training.adversarial import AdversarialTraining, AttackedBatch
 from lib.training.loop import Recipe, fit
 
 CLASSES = 3
@@ -26,7 +27,7 @@ CLASSES = 3
 
 def small(seed=0, gates=0):
     torch.manual_seed(seed)
-    return Classifier(ResNet(18, 4, "half"), CLASSES, gates)
+    return GatedClassifier(ResNet(18, 4, "half"), CLASSES, gates)
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +45,10 @@ class Linear(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.fc, self.gates = nn.Linear(1, CLASSES), 0
-
-    def outputs(self, x, gate=None):
-        logits = x.mean((2, 3)) + 0 * self.fc.bias
-        return Outputs(logits, (), logits, logits)
+        self.fc = nn.Linear(1, CLASSES)
 
     def forward(self, x):
-        return self.outputs(x).logits
+        return x.mean((2, 3)) + 0 * self.fc.bias
 
 
 # AWP ----------------------------------------------------------------------------------------------------------------
@@ -59,7 +56,7 @@ class Linear(nn.Module):
 
 @pytest.mark.parametrize(("base", "gates"), [("TRADES", 0), ("PGD-AT", 0), ("MART", 2)])
 def test_the_gradient_of_awp_is_that_of_a_moved_copy(data, base, gates):
-    model, loss = small(gates=gates).train(), AdversarialTraining(*data, base=base, steps=2)
+    model, loss = small(gates=gates).train(), ANCRATraining(*data, base=base, steps=2)
     proxy, moved = copy.deepcopy(model), copy.deepcopy(model)
     found = AWP(loss, gamma=0.3)(model, torch.arange(6), drawn())
     found["loss"].backward()
@@ -113,7 +110,7 @@ def test_targets_of_two_steps_by_hand(data):
     sat = SAT(images, torch.tensor([0, 1, 0]), warmup=1, momentum=0.9, steps=1, augment=False)
     model = sat.tracked(Linear())
     assert model.targets.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
-    batch = Examples(images, images, None, sat.labels, None)
+    batch = AttackedBatch(images, images, sat.labels)
     p = torch.eye(3).softmax(1)
     first = sat.measured(model, (batch, torch.arange(3)))
     assert model.targets.tolist() == [[1, 0, 0], [0, 1, 0], [1, 0, 0]]
@@ -126,7 +123,7 @@ def test_targets_of_two_steps_by_hand(data):
     known = -(targets * p.log()).sum(1)
     torch.testing.assert_close(second["loss"], (known * weights).sum() / weights.sum())
     torch.testing.assert_close(second["certainty"], weights.mean())
-    sat.measured(model, (Examples(images[:1], images[:1], None, sat.labels[:1], None), torch.tensor([2])))
+    sat.measured(model, (AttackedBatch(images[:1], images[:1], sat.labels[:1]), torch.tensor([2])))
     torch.testing.assert_close(model.targets[2], 0.9 * targets[2] + 0.1 * p[0])  # the row follows the index
     torch.testing.assert_close(model.targets[:2], targets[:2])
 
@@ -212,8 +209,8 @@ def test_s2o_against_its_formula(data, base):
     model = small().train()
     examples = loss.examples(copy.deepcopy(model), torch.arange(9), drawn())
     twin = copy.deepcopy(model)
-    clean, attacked = (twin.outputs(x) for x in (examples.clean, examples.attacked))
-    z, z_a, y = clean.logits, attacked.logits, examples.labels
+    z, z_a = (twin(x) for x in (examples.clean, examples.attacked))
+    y = examples.labels
     known = F.cross_entropy(z_a if base == "PGD-AT" else z, y)
     rest = 0 if base == "PGD-AT" else trades(z, z_a, y) - known
     soft = [slow_labels(part.detach(), y, 0.4) for part in (z, z_a)]
@@ -327,12 +324,12 @@ def test_a_few_steps_of_each(data):
 
 
 def test_bad_input(data):
-    with pytest.raises(WorkbookError, match="SAT stands on TRADES with zeta 0, not on MART with 0.0"):
+    with pytest.raises(WorkbookError, match="SAT stands on TRADES, not on MART"):
         SAT(*data, warmup=1, base="MART")
     with pytest.raises(WorkbookError, match="SAT takes a warmup of 0 or more epochs and a momentum in"):
         SAT(*data, warmup=-1)
-    with pytest.raises(WorkbookError, match="S2O stands on PGD-AT, TRADES with zeta 0, not on PGD-AT with 3"):
-        S2O(*data, zeta=3.0)
+    with pytest.raises(WorkbookError, match="S2O stands on PGD-AT, TRADES, not on MART"):
+        S2O(*data, base="MART")
     with pytest.raises(WorkbookError, match=r"S2O's weight and share lie in \[0,1\], not 2.0 and 0.2"):
         S2O(*data, weight=2.0)
     with pytest.raises(WorkbookError, match="gamma is a share of each weight's norm, at least 0, not -1"):

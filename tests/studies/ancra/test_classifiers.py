@@ -9,7 +9,16 @@ from torch import nn
 from lib.errors import WorkbookError
 from lib.models.preact import PreActResNet, WideResNet
 from lib.models.resnets import ResNet
-from lib.studies.ancra.classifiers import Classifier, View, bypass, hard, labelled, soft, straight_through, with_gates
+from lib.studies.ancra.classifiers import (
+    GatedClassifier,
+    View,
+    bypass,
+    hard,
+    labelled,
+    soft,
+    straight_through,
+    with_gates,
+)
 
 CLASSES = 4
 X = torch.rand(5, 3, 12, 12, generator=torch.Generator().manual_seed(1))
@@ -24,7 +33,7 @@ every_trunk = pytest.mark.parametrize("name", TRUNKS)
 
 def classifier(name="resnet", gates=0):
     torch.manual_seed(3)
-    model = Classifier(TRUNKS[name](), CLASSES, gates).eval()
+    model = GatedClassifier(TRUNKS[name](), CLASSES, gates).eval()
     nn.init.normal_(model.fc.weight)
     nn.init.normal_(model.fc.bias)
     return model
@@ -204,9 +213,9 @@ def test_bfloat16_and_its_gates():
 
 def test_bad_settings():
     with pytest.raises(WorkbookError, match="tells 2 or more classes apart, not 1"):
-        Classifier(TRUNKS["resnet"](), 1)
+        GatedClassifier(TRUNKS["resnet"](), 1)
     with pytest.raises(WorkbookError, match="so 0 to 2 gates, but 3 came"):
-        Classifier(TRUNKS["wide"](), 4, 3)
+        GatedClassifier(TRUNKS["wide"](), 4, 3)
     with pytest.raises(WorkbookError, match="so 0 to 2 gates, but -1 came"):
         with_gates(classifier(), -1)
     with pytest.raises(WorkbookError, match="no auxiliary logits"):

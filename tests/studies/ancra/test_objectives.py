@@ -6,7 +6,7 @@ import torch
 from lib.attacks import PGD, Linf, ascend, cross_entropy, in_batches, margin
 from lib.errors import WorkbookError
 from lib.models.resnets import ResNet
-from lib.studies.ancra.classifiers import Classifier, View, bypass, hard, soft, with_gates
+from lib.studies.ancra.classifiers import GatedClassifier, View, bypass, hard, soft, with_gates
 from lib.studies.ancra.objectives import GAMMA, HEADS, batch_margin, gated, likely_wrong, total_loss
 from tests.attacks.small import pictures
 
@@ -16,7 +16,7 @@ X, LABELS = pictures(size=16), torch.arange(12) % 5
 def network(gates, seed=0):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Classifier(ResNet(18, 4, "half"), 5, gates).double().eval()
+        return GatedClassifier(ResNet(18, 4, "half"), 5, gates).double().eval()
 
 
 MODEL = network(2)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lib.errors import WorkbookError
-from lib.studies.ancra.adversarial_training import AdversarialTraining
+from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.awp_sat import AWP, SAT
 from lib.studies.ancra.fair_ard import FairARD
 from lib.studies.ancra.step_costs import step_passes, step_seconds
@@ -15,7 +15,7 @@ LABELS = torch.arange(8) % 3
 PLAIN, GATED = (Network(3, width=4, stem="half", gates=gates) for gates in (0, 2))
 
 
-def loss(kind=AdversarialTraining, **settings):
+def loss(kind=ANCRATraining, **settings):
     return kind(IMAGES, LABELS, steps=4, step="2/255", **settings)
 
 

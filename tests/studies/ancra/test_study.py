@@ -5,8 +5,9 @@ import torch
 
 from lib.book.run import start
 from lib.errors import WorkbookError
-from lib.studies.ancra.adversarial_training import AdversarialTraining
+from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.study import BASELINES, FALLS, KNOBS, METHODS, Trainings, pictures_for, split_by_class
+from lib.training.adversarial import AdversarialTraining
 from tests.conftest import needs_data
 
 
@@ -39,8 +40,9 @@ def test_at_smoke_every_second_digit_is_numbered_anew(trainings):
 def test_every_method_has_a_loss_with_the_settings_of_its_name(trainings):
     for name in METHODS:
         loss = trainings.loss(name)
-        assert isinstance(loss, AdversarialTraining)
-        assert (loss.zeta > 0) == name.endswith(("ANC", "ANCRA"))
+        ours = name.endswith(("ANC", "RA"))
+        assert type(loss) is (ANCRATraining if ours else AdversarialTraining)
+        assert not ours or (loss.zeta > 0) == name.endswith(("ANC", "ANCRA"))
         assert name.startswith(loss.base)
         assert loss.steps * loss.step == pytest.approx(0.07)
     assert trainings.loss("TRADES-ANCRA", alpha=0.5).alpha == 0.5

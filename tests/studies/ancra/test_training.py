@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lib.errors import WorkbookError
-from lib.studies.ancra.adversarial_training import AdversarialTraining
+from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.awp_sat import SAT
 from lib.studies.ancra.classifiers import hard, soft
 from lib.studies.ancra.study import FALLS
@@ -63,7 +63,7 @@ def test_a_gated_model_is_also_judged_through_soft_gates(monkeypatch):
 def test_training_gives_weights_that_the_network_can_load_also_for_losses_with_buffers():
     recipe = Recipe(3, 8, 0.1, "sgd", check_every=2)
     for loss in (
-        AdversarialTraining(IMAGES, LABELS, zeta=3.0, steps=1),
+        ANCRATraining(IMAGES, LABELS, zeta=3.0, steps=1),
         SAT(IMAGES, LABELS, steps=1, warmup=0),
     ):
         network = Network(3, width=4, stem="half", gates=0)
