@@ -34,8 +34,10 @@ from lib.training.state import StatefulLoss, Turn
 
 SAVE_SECONDS = 30.0
 LAYERS = 1 << 40  # apart from the seeds of the losses, or both would draw the same numbers
-SHARD = 1 << 41
-TURN = 1 << 52
+PIECE = (
+    0x9E3779B1  # between the pieces and turns of a step: far apart also in the 32 bits that the CPU's generator reads
+)
+TURN = 1024 * PIECE
 Metrics = dict[str, Tensor]
 Measure = Callable[[nn.Module], float | Mapping[str, float]]
 Trained = dict[str, Any]  # what a kept training gives: {"weights": state dict, "history": metrics}
@@ -185,7 +187,7 @@ class _Descent:
 
     def seed(self, step: int, turn: int = 0, shard: int = 0) -> int:
         """What the random numbers of one piece of a step follow from."""
-        return (self.recipe.seed + 1) * 1_000_000_007 + step + SHARD * shard + TURN * turn
+        return (self.recipe.seed + 1) * 1_000_000_007 + step + PIECE * shard + TURN * turn
 
     def gradients(self, step: int, number: int) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Fresh gradients of a turn over all pieces of the step's batch; its metrics, and rows for the loss's state."""

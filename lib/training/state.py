@@ -44,7 +44,16 @@ class StatefulLoss(nn.Module):
     """
 
     turns: tuple[Turn, ...] = ()  # one after the other in each step; none: `forward` alone, which moves every weight
-    done: float = 0.0  # share of the training's steps that are done; `fit` sets it
+    _done = 0.0
+
+    @property
+    def done(self) -> float:
+        """Share of the training's steps that are done, in [0,1), for what rises or falls on the way; `fit` sets it."""
+        return self._done
+
+    @done.setter
+    def done(self, share: float) -> None:
+        self._done = share
 
     def forward(self, model: nn.Module, index: LongTensor, generator: torch.Generator) -> dict[str, Tensor]:
         """Metrics of the examples `index` (b,), among them the scalar "loss"; what has rows (k b, ...) is for `update`.
@@ -58,7 +67,7 @@ class StatefulLoss(nn.Module):
 
     def settings(self) -> dict[str, Any]:
         """Data and settings: all plain attributes."""
-        return {key: value for key, value in vars(self).items() if key[0] != "_" and key not in ("training", "done")}
+        return {key: value for key, value in vars(self).items() if key[0] != "_" and key != "training"}
 
 
 class EMA(nn.Module):
