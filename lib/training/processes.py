@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from lib.errors import WorkbookError
 
+SUMS = (torch.float32, torch.float64)  # least precision in which buffers of the model, of the loss's state add up
+
 
 @cache
 def accelerator() -> Any:
@@ -39,30 +41,62 @@ class Processes:
             )
         return found
 
-    def share(self, model: nn.Module, descend: Callable[[int], dict[str, float]], shards: int) -> dict[str, float]:
+    def share(
+        self, model: nn.Module, descend: Callable[[int], dict[str, float]], shards: int, state: nn.Module | None = None
+    ) -> dict[str, float]:
         """Call `descend(shard)` for the pieces of this process; gradients of all pieces add up, metrics are their mean.
 
-        Every piece starts from the same buffers (batch normalisation's running statistics), which end as the mean of
-        those after each piece: so they too do not depend on who did which.
+        Every piece starts from the same buffers (batch normalisation's running statistics) of the model and of the
+        loss's `state`, which end as the mean of those after each piece: so they too do not depend on who did which.
         """
         if shards == 1:
             return descend(0)
-        buffers = list(model.buffers())
+        modules = [model, state or nn.Module()]
+        buffers = [buffer for module in modules for buffer in module.buffers()]
         before = [buffer.clone() for buffer in buffers]
-        sums = [torch.zeros_like(buffer, dtype=torch.promote_types(buffer.dtype, torch.float32)) for buffer in buffers]
+        # a queue or targets that no piece changes come back exactly from a sum in float64
+        kinds = [kind for module, kind in zip(modules, SUMS, strict=True) for _ in module.buffers()]
+        sums = [
+            torch.zeros_like(buffer, dtype=torch.promote_types(buffer.dtype, kind))
+            for buffer, kind in zip(buffers, kinds, strict=True)
+        ]
         totals: dict[str, float] = {}
         for shard in range(self.rank, shards, self.count):
             _set(buffers, before)
             for key, value in descend(shard).items():
                 totals[key] = totals.get(key, 0.0) + value / shards
             for total, buffer in zip(sums, buffers, strict=True):
-                total += buffer / shards
+                total += buffer.to(total.dtype) / shards
         if self.count > 1:
             sums, totals = self.added(sums), dict(zip(totals, self.added(list(totals.values())), strict=True))
-            weights = [weight for weight in model.parameters() if weight.grad is not None]
+            weights = [weight for module in modules for weight in module.parameters() if weight.grad is not None]
             _set([weight.grad for weight in weights], self.added([weight.grad for weight in weights]))
         _set(buffers, sums)
         return totals
+
+    def gathered(self, pieces: dict[int, dict[str, Tensor]], sizes: list[int]) -> dict[str, Tensor]:
+        """Rows of the pieces of this process by name, put together with those of all others, in the batch's order.
+
+        pieces: by number of the piece, which has sizes[number] examples and one or more rows for each.
+        """
+        whole = {}
+        for name in next(iter(pieces.values())):
+            each = {number: rows[name] for number, rows in pieces.items()}
+            uneven = [number for number, rows in each.items() if len(rows) % sizes[number]]
+            if uneven:
+                raise WorkbookError(
+                    f"A piece of {sizes[uneven[0]]} examples came with {len(each[uneven[0]])} rows of '{name}': "
+                    "give as many for each example, or one number for all."
+                )
+            whole[name] = torch.cat([each[number] for number in sorted(each)])
+            if self.count > 1:
+                ends = torch.tensor([0, *sizes]).cumsum(0).tolist()
+                times = len(whole[name]) // sum(sizes[number] for number in each)
+                blank = whole[name].new_zeros(times * ends[-1], *whole[name].shape[1:])
+                for number, rows in each.items():
+                    blank[times * ends[number] : times * ends[number + 1]] = rows
+                whole[name] = self.added([blank])[0]
+        return whole
 
     def added(self, values: list) -> list:
         """The sum of each value over all processes; numbers come back as numbers."""

@@ -25,6 +25,27 @@ def resized_crop(x: Tensor, box: Tensor, flip: Tensor) -> Tensor:
     return F.grid_sample(x, grid.to(x.dtype), padding_mode="border", align_corners=False)
 
 
+def crop_to(x: Tensor, box: Tensor, flip: Tensor, size: int) -> Tensor:
+    """`resized_crop` to (size, size), antialiased where the crop is larger: bilinear weights as Pillow's, row by row.
+
+    Like `resized_crop` it reads, at its rim, the pixels beyond the crop.
+    """
+    top, left, height, width = box.unbind(1)
+    rows, columns = _weights(top, height, x.shape[2], size), _weights(left, width, x.shape[3], size)
+    columns = torch.where(flip[:, None, None], columns.flip(1), columns)
+    return rows[:, None] @ x @ columns[:, None].transpose(2, 3)
+
+
+def _weights(start: Tensor, length: Tensor, pixels: int, size: int) -> Tensor:
+    """Weights (n, size, pixels) that resample the part from `start` (n,) of `length` (n,), in shares of the side."""
+    steps = (torch.arange(size, device=start.device) + 0.5) / size
+    centres = (start[:, None] + length[:, None] * steps) * pixels
+    reach = (length * pixels / size).clamp_min(1).view(-1, 1, 1)  # of the triangle: one pixel where it enlarges
+    apart = torch.arange(pixels, device=start.device) + 0.5 - centres[:, :, None]
+    weights = (1 - apart.abs() / reach).clamp_min(0)
+    return weights / weights.sum(2, keepdim=True)
+
+
 def _per_row(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1, 1)
 

@@ -1,7 +1,8 @@
 """Random views of images: the augmentations of SimCLR (Chen et al. 2020, appendix A), one draw per image, in batches.
 
 The images stay on their device; every random number comes from a CPU generator, so that a resumed run sees the same
-views.
+views. kornia's augmentations draw per image too, but from torch's global generator alone, and take about twice as long
+(`make bench` prints the ratio); for the same draws both give the same pixels.
 """
 
 import math
@@ -17,6 +18,7 @@ from lib.transforms.augmentations import (
     adjust_contrast,
     adjust_hue,
     adjust_saturation,
+    crop_to,
     gaussian_blur,
     resized_crop,
 )
@@ -27,7 +29,8 @@ TRIES = 10  # torchvision's, for a crop that fits
 
 @dataclass(frozen=True)
 class Views:
-    """`views(x, generator)`: one random view of each image (n, 1 or 3, H, W) in [0,1]; same shape, in [0,1].
+    """`views(x, generator)`: one random view of each image (n, 1 or 3, H, W) in [0,1], in [0,1]: of the same shape, or
+    (n, ..., size, size) where a size is given.
 
     In this order: crop and flip, colour jitter, gray, blur. crop: share of the area, ratio: width by height, both as in
     torchvision's RandomResizedCrop but not rounded to whole pixels; flip, jitter_p, gray, blur: probabilities; jitter:
@@ -43,6 +46,7 @@ class Views:
     gray: float = 0.2
     blur: float = 0.5
     sigma: tuple[float, float] = (0.1, 2.0)
+    size: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse ranges and probabilities that are none."""
@@ -57,6 +61,8 @@ class Views:
                 raise WorkbookError(f"{name} of views is a probability, not {getattr(self, name)}: take 0 to 1.")
         if len(self.jitter) != 4 or min(self.jitter) < 0 or self.jitter[3] > 0.5:
             raise WorkbookError(f"jitter of views is four strengths from 0, hue to 0.5, not {self.jitter}: fix it.")
+        if self.size is not None and self.size < 1:
+            raise WorkbookError(f"size of views is a number of pixels from 1, or None, not {self.size}: fix it.")
 
     @torch.no_grad()
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
@@ -66,12 +72,19 @@ class Views:
                 f"Views take float images (n, 1 or 3, H, W) in [0,1], but {tuple(x.shape)} {x.dtype} came: convert."
             )
         with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the pixels
-            if self.crop != (1, 1) or self.flip > 0:
-                box = random_boxes(len(x), *x.shape[2:], self.crop, self.ratio, generator).to(x.device)
-                x = resized_crop(x, box, _chosen(len(x), self.flip, generator).to(x.device))
+            x = self.cropped(x, generator)
             x = on_some(x, self.jitter_p, generator, lambda part: self.jittered(part, generator))
             x = on_some(x, self.gray, generator, lambda part: to_gray(part).expand_as(part))
             return on_some(x, self.blur, generator, lambda part: self.blurred(part, generator)).clamp(0, 1)
+
+    def cropped(self, x: Tensor, generator: Generator) -> Tensor:
+        """A random part of every row, some mirrored, brought to the size asked for."""
+        resized = self.size is not None and x.shape[2:] != (self.size, self.size)
+        if self.crop == (1, 1) and self.flip == 0 and not resized:
+            return x
+        box = random_boxes(len(x), *x.shape[2:], self.crop, self.ratio, generator).to(x.device)
+        flip = _chosen(len(x), self.flip, generator).to(x.device)
+        return crop_to(x, box, flip, self.size) if resized else resized_crop(x, box, flip)
 
     def jittered(self, x: Tensor, generator: Generator) -> Tensor:
         """Colour jitter of every row."""
@@ -87,6 +100,25 @@ class Views:
         """Gaussian blur of every row; the kernel spans a tenth of the picture, as in SimCLR."""
         size = 2 * round(min(x.shape[2:]) / 20) + 1
         return gaussian_blur(x, uniform(len(x), self.sigma, generator).to(x.device), size)
+
+
+@dataclass(frozen=True)
+class MultiCrop:
+    """`crops(x, generator)`: several views of each image, of any number and size, as SwAV and DINO take them.
+
+    kinds: how many views, and of which kind: ((2, Views(crop=(0.14, 1.0))), (4, Views(crop=(0.05, 0.14), size=16))).
+    """
+
+    kinds: tuple[tuple[int, Views], ...]
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that are none."""
+        if not self.kinds or min(count for count, _ in self.kinds) < 1:
+            raise WorkbookError(f"Crops come in one kind or more, each at least once, not as {self.kinds}: add some.")
+
+    def __call__(self, x: Tensor, generator: Generator) -> list[Tensor]:
+        """The views of images x (n, C, H, W), kind after kind, each (n, C, H, W) or of its kind's size."""
+        return [views(x, generator) for count, views in self.kinds for _ in range(count)]
 
 
 SIMCLR = Views(crop=(0.08, 1.0), jitter=(0.8, 0.8, 0.8, 0.2))  # its ImageNet setting

@@ -14,6 +14,7 @@ from lib.paths import ROOT
 from lib.training.launch import launch
 from lib.training.loop import Recipe, fit
 from lib.training.processes import Processes
+from tests.training.contrast import POINTS, Alternating, encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,21 +41,34 @@ import json, sys
 sys.path.insert(0, {root!r})
 import torch
 torch.set_num_threads(1)
-from tests.training.test_launch import trained
+from tests.training.test_launch import {function}
 from lib.training.launch import launch
 if __name__ == "__main__":
-    found = launch(trained, 2, processes=2)
-    print(json.dumps([found["history"]["loss"].tolist(), {{k: v.tolist() for k, v in found["weights"].items()}}]))
+    found = launch({function}, 2, processes=2)
+    curve = next(iter(found["history"].values()))
+    print(json.dumps([curve.tolist(), {{k: v.tolist() for k, v in found["weights"].items()}}]))
 """
 
 
-def test_two_processes_give_the_curve_and_the_weights_of_one():
-    script = SCRIPT.format(root=str(ROOT))
+def with_state(shards, steps=9, kind=Alternating):
+    torch.manual_seed(0)
+    model = encoder()
+    loss = kind(POINTS, model)
+    history = fit(model, loss, 20, Recipe(steps, batch=9, rate=0.02, shards=shards))
+    return {"weights": model.state_dict() | {f"loss.{name}": x for name, x in loss.state_dict().items()}} | {
+        "history": history
+    }
+
+
+@pytest.mark.parametrize("function", [trained, with_state], ids=["plain", "state"])
+def test_two_processes_give_the_curve_and_the_weights_of_one(function):
+    script = SCRIPT.format(root=str(ROOT), function=function.__name__)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     curve, weights = json.loads(done.stdout.strip().splitlines()[-1])
-    alone = trained(2)
-    torch.testing.assert_close(torch.tensor(curve), alone["history"]["loss"], rtol=1e-5, atol=1e-6)
+    alone = function(2)
+    name = "loss" if function is trained else "encode"
+    torch.testing.assert_close(torch.tensor(curve), alone["history"][name], rtol=1e-5, atol=1e-6)
     for name, value in alone["weights"].items():
         torch.testing.assert_close(torch.tensor(weights[name], dtype=value.dtype), value, rtol=1e-4, atol=1e-5)
 

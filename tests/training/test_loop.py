@@ -301,6 +301,23 @@ def test_another_seed_is_another_run(tmp_path):
     assert len(set(seeds)) == 2 * 150  # no stream of numbers is met twice
 
 
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Notes the first number of each piece's generator."""
+
+    numbers: list
+
+    def __call__(self, model, index, generator):
+        self.numbers.append(torch.rand((), generator=generator).item())
+        return {"loss": 0 * model.weight.sum()}
+
+
+def test_pieces_of_a_batch_draw_numbers_of_their_own(tmp_path):
+    loss = Draws([])
+    fit(nn.Linear(1, 1), loss, 8, Recipe(4, 8, shards=4), folder=tmp_path)
+    assert len(set(loss.numbers)) == 16
+
+
 @pytest.mark.parametrize("slope", [math.nan, math.inf])
 def test_a_loss_gone_wrong_is_said(slope, tmp_path):
     model = nn.Linear(1, 1)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -6,8 +8,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from lib.errors import WorkbookError
 from lib.transforms import augmentations
-from lib.transforms.augmentations import adjust_hue, gaussian_blur, resized_crop
-from lib.transforms.views import ACL, FACES, SIMCLR, Views, random_boxes, uniform
+from lib.transforms.augmentations import adjust_hue, crop_to, gaussian_blur, resized_crop
+from lib.transforms.views import ACL, FACES, SIMCLR, MultiCrop, Views, random_boxes, uniform
 
 NOTHING = {"crop": (1, 1), "flip": 0, "jitter_p": 0, "gray": 0, "blur": 0}
 
@@ -167,3 +169,63 @@ def test_bad_settings(bad, sentence):
 def test_bad_images(x):
     with pytest.raises(WorkbookError, match="Views take float images"):
         SIMCLR(x, seeded())
+
+
+def test_smaller_crops_are_windows_on_the_reduced_picture():
+    """Brought to a quarter ... four times its size by torchvision, antialiasing on, and cut at whole pixels."""
+    x = images()
+    places = ([0.5, 0.25, 0.5, 1, 2, 4], [0, 1, 7, 20, 18, 91], [0, 0, 5, 3, 35, 0])
+    zoom, top, left = (torch.tensor(row) for row in places)
+    flip = torch.tensor([False, True, False, True, False, True])
+    sides = torch.stack([24 * zoom, 20 * zoom], dim=1)
+    box = torch.cat([torch.stack([top, left], dim=1) / sides, 4 / sides], dim=1)
+    slow = []
+    for row, k, i, j, turned in zip(x, zoom.tolist(), top, left, flip, strict=True):
+        window = reference.resize(row, [int(24 * k), int(20 * k)], antialias=True)[:, i : i + 4, j : j + 4]
+        slow.append(window.flip(2) if turned else window)
+    torch.testing.assert_close(crop_to(x, box, flip, 4), torch.stack(slow), rtol=0, atol=1e-5)
+
+
+def test_crops_to_a_size_and_back_to_the_picture_s_agree():
+    x = images(height=20)
+    box = random_boxes(6, 20, 20, (0.1, 0.9), (3 / 4, 4 / 3), seeded())
+    flip = torch.arange(6) % 2 == 0
+    torch.testing.assert_close(crop_to(x, box, flip, 20), resized_crop(x, box, flip), rtol=0, atol=1e-5)
+    torch.testing.assert_close(only(crop=(0.3, 1), size=20)(x, seeded()), only(crop=(0.3, 1))(x, seeded()))
+
+
+def test_a_size_alone_reduces_the_whole_picture():
+    x = images()
+    wanted = reference.resize(x, [7, 7], antialias=True)
+    torch.testing.assert_close(only(size=7)(x, seeded()), wanted, rtol=0, atol=1e-5)
+
+
+def test_multi_crop_gives_each_view_its_size_number_and_own_draws():
+    x = images(8)
+    crops = MultiCrop(((2, SIMCLR), (4, replace(SIMCLR, crop=(0.05, 0.3), size=12)), (1, only(size=5))))
+    views = crops(x, seeded())
+    assert [tuple(view.shape) for view in views] == [(8, 3, 24, 20)] * 2 + [(8, 3, 12, 12)] * 4 + [(8, 3, 5, 5)]
+    assert all(view.min() >= 0 and view.max() <= 1 for view in views)
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[2], views[3])
+    assert all(torch.equal(a, b) for a, b in zip(views, crops(x, seeded()), strict=True))
+    generator = seeded()  # the same as its views one after the other
+    assert torch.equal(views[1], [SIMCLR(x, generator) for _ in range(2)][1])
+    with pytest.raises(WorkbookError, match="one kind or more, each at least once"):
+        MultiCrop(((0, SIMCLR),))
+    with pytest.raises(WorkbookError, match="size of views is a number of pixels from 1"):
+        Views(size=0)
+
+
+def test_kornia_gives_the_same_pixels_for_the_same_draws():
+    from kornia import enhance, filters
+
+    x, factor = images(), uniform(6, (0.2, 1.8), seeded())
+    shift, sigma = factor / 4 - 0.2, factor
+    pairs = {
+        "brightness": (augmentations.adjust_brightness(x, factor), enhance.adjust_brightness_accumulative(x, factor)),
+        "hue": (adjust_hue(x, shift), enhance.adjust_hue(x, 2 * torch.pi * shift)),
+        "blur": (gaussian_blur(x, sigma, 5), filters.gaussian_blur2d(x, (5, 5), sigma[:, None].expand(-1, 2))),
+    }
+    for ours, theirs in pairs.values():
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
