@@ -75,24 +75,27 @@ def legend_sizes(figure: Figure) -> dict[str, float]:
     return {"legend_points": float(min(texts, default=STYLE["font.size"])), "legend_entries": max(entries, default=0)}
 
 
-def shown(figure: Figure, path: Path, caption: str, photograph: bool | None = None) -> list[HTML]:
-    """Save the figure beside `path` as SVG, or as PNG where it holds a photograph, and return it for display.
-
-    It is an <img> with the caption as its text, for JupyterLab shows no bare SVG in a notebook that it does not trust
-    and gives PNGs no text.
-    """
-    sizes = legend_sizes(figure)
+def shown(figure: Figure, path: Path, caption: str, photograph: bool | None = None) -> HTML:
+    """Save the figure beside `path` as SVG, or as PNG where it holds a photograph, and return it for display."""
     photograph = holds_photograph(figure) if photograph is None else photograph
-    kind = "png" if photograph else "svg"
     save = save_png if photograph else save_svg
-    data = base64.b64encode(save(figure, path.with_suffix(f".{kind}"))).decode()
+    data = save(figure, path.with_suffix(".png" if photograph else ".svg"))
     path.with_suffix(".svg" if photograph else ".png").unlink(missing_ok=True)  # of an earlier run
-    mime = "image/png" if photograph else "image/svg+xml"
+    return as_html(figure, caption, data, "png" if photograph else "svg+xml")
+
+
+def as_html(figure: Figure, caption: str, data: bytes | None = None, kind: str = "svg+xml") -> HTML:
+    """A figure, as drawn or as the bytes of a picture, in an <img> with its caption as text for those who cannot see.
+
+    So and not as a bare picture, for JupyterLab shows no SVG in a notebook that it does not trust and gives PNGs no
+    text.
+    """
+    encoded = base64.b64encode(_svg(figure) if data is None else data).decode()
     text = html.escape(re.sub(r"[*_`$]", "", caption))
     width = round(figure.get_figwidth() * STYLE["figure.dpi"])
     style = "max-width: 100%; background-color: #ffffff"
-    picture = f'<img alt="{text}" width="{width}" style="{style}" src="data:{mime};base64,{data}">'
-    return [HTML(picture, metadata=sizes)]
+    picture = f'<img alt="{text}" width="{width}" style="{style}" src="data:image/{kind};base64,{encoded}">'
+    return HTML(picture, metadata=legend_sizes(figure))
 
 
 def save_svg(figure: Figure, path: Path) -> bytes:

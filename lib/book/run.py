@@ -193,7 +193,7 @@ class Run:
 
         The caption is also the text for those who cannot see it. photograph: None looks for pictures in its axes.
         """
-        display(*plots.shown(figure, self.folder / name, caption, photograph))
+        display(plots.shown(figure, self.folder / name, caption, photograph))
         plt.close(figure)
         display(Markdown(f"*{caption}*"))
 
