@@ -70,7 +70,7 @@ def knobs(run: Run, draw: Callable[..., Figure], name: str, caption: str, **cont
 
 
 def as_knob(name: str, control: Knob | tuple | list, draw: Callable[..., Figure]) -> Knob:
-    """A knob from what a page gives; without a `Knob` it has the argument's name and starts at the default of `draw`."""
+    """A knob from what a page gives; without a `Knob` it has an argument's name and starts at its default in `draw`."""
     if isinstance(control, Knob):
         return control
     values = list(control) if isinstance(control, list) else steps(*control)
