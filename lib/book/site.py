@@ -30,7 +30,12 @@ CONFIGURATION = {
     "extensions": ["myst_nb", "lib.book.site"],
     "html_theme": "sphinx_book_theme",
     "html_title": "The workbook",
-    "html_theme_options": {"use_download_button": False, "use_fullscreen_button": False, "show_toc_level": 2},
+    "html_theme_options": {
+        "use_download_button": False,
+        "use_fullscreen_button": False,
+        "show_toc_level": 2,
+        "navbar_persistent": [],
+    },
     "html_extra_path": ["extra"],
     "html_show_sourcelink": False,
     "html_copy_source": False,
@@ -51,7 +56,9 @@ def build(out: Path) -> Path:
     try:
         from sphinx.application import Sphinx
     except ImportError:
-        raise WorkbookError("The HTML book needs the packages of the extra 'html': `make html` installs them.") from None
+        raise WorkbookError(
+            "The HTML book needs the packages of the extra 'html': `make html` installs them."
+        ) from None
     out = out.resolve()
     source, site = out.parent / f"{out.name}-source", out
     for folder in (source, site):
@@ -67,7 +74,7 @@ def build(out: Path) -> Path:
 
 
 def write_source(source: Path) -> None:
-    """Lay out what Sphinx reads: the pages with their links turned, the glossary, the scoreboard, figures as they are."""
+    """Lay out what Sphinx reads: the pages with their links turned, glossary, scoreboard, and figures as they are."""
     written = [page for page in PAGES if page.written]
     extra = source / "extra"
     (extra / "notebooks").mkdir(parents=True)
@@ -145,7 +152,7 @@ def mathml(latex: str, display: str) -> str:
     """LaTeX as MathML, which browsers draw by themselves. display: 'inline' or 'block'."""
     from latex2mathml.converter import convert
 
-    made = convert(latex.replace(r"\arg\max", r"\operatorname{arg\,max}"), display=display)
+    made = convert(latex.replace(r"\arg", r"\text{arg}\,"), display=display)
     unknown = re.findall(r"<mi>\\(\w+)</mi>", made)
     if unknown:
         raise WorkbookError(f"The HTML book cannot draw \\{unknown[0]} in the formula {latex}: write it otherwise.")
