@@ -21,7 +21,7 @@ export MALLOC_TRIM_THRESHOLD_ ?= 8589934592
 export MALLOC_TOP_PAD_ ?= 268435456
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
 
-.PHONY: book test lab lint bench cuda-kernel publish clean
+.PHONY: book test lab html lint bench cuda-kernel publish clean
 
 book: $(STAMP)
 	@$(BIN)/snakemake $(SNAKEMAKE_ARGS) --nolock --rerun-incomplete --quiet all \
@@ -35,6 +35,10 @@ test: $(STAMP)
 
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
+
+# a site of the stored pages, without running them: open runs/html/index.html
+html: $(STAMP)-html
+	@$(BIN)/python -m lib.book html
 
 lint: $(STAMP)
 	$(BIN)/ruff format .
@@ -59,3 +63,7 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV) (torch is several GB; once)"
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $(STAMP)
+
+$(STAMP)-html: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --editable ".[html]"
+	@touch $@

@@ -1,4 +1,4 @@
-"""`python -m lib.book run|publish|scoreboard|kernel`."""
+"""`python -m lib.book run|publish|scoreboard|grade|html|kernel`."""
 
 import sys
 

@@ -1,6 +1,6 @@
-"""Run, publish and sum up the book from the command line: `python -m lib.book.commands run|publish|scoreboard|kernel`.
+"""Run, publish and sum up the book from the command line.
 
-python -m lib.book.commands run 01_subspace_noise --profile smoke --out runs/smoke/01_subspace_noise.ipynb
+python -m lib.book run 01_subspace_noise --profile smoke --out runs/smoke/01_subspace_noise.ipynb
 """
 
 import argparse
@@ -18,11 +18,13 @@ from nbformat import NotebookNode
 
 from lib.book import scoreboard
 from lib.book.contents import PAGES, PROFILES
+from lib.book.grade import LIMIT, grade
 from lib.book.run import choose_device
 from lib.errors import WorkbookError, choices
 from lib.paths import NOTEBOOKS, ROOT, RUNS, atomic
 
 CUDA_KERNEL = "workbook-cuda"
+FOLDED = "hide-input"  # the tag of bookkeeping cells: folded in the HTML book by the tag, in JupyterLab by metadata
 
 
 def page_path(name: str) -> Path:
@@ -70,13 +72,18 @@ def run_page(name: str, out: Path, **parameters: object) -> Path:
 
 
 def cleaned(book: NotebookNode) -> NotebookNode:
-    """An executed page as it is committed: no injected cell, no run-time metadata, no emptied progress bars."""
+    """An executed page as it is committed: no injected cell, no run-time metadata, no emptied progress bars.
+
+    Cells tagged `hide-input` are folded.
+    """
     book.cells = [cell for cell in book.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     book.metadata.pop("papermill", None)
     book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     for cell in book.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if FOLDED in tags:
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if not blank(output)]
             for output in cell.outputs:
@@ -111,7 +118,7 @@ def register_kernel() -> str:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m lib.book.commands", description=__doc__.splitlines()[0])
+    top = argparse.ArgumentParser(prog="python -m lib.book", description=__doc__.splitlines()[0])
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute one page")
     run.add_argument("page")
@@ -129,6 +136,12 @@ def parser() -> argparse.ArgumentParser:
     publishing.add_argument("--profile", default="laptop")
     board = commands.add_parser("scoreboard", help="build the scoreboard and print its summary")
     board.add_argument("--profile", default="smoke")
+    grading = commands.add_parser("grade", help="run the exercises of many notebooks and table the outcomes")
+    grading.add_argument("notebooks", nargs="+", type=Path)
+    grading.add_argument("--out", type=Path, default=Path("grades.csv"))
+    grading.add_argument("--limit", type=float, default=LIMIT, help="seconds for one notebook")
+    site = commands.add_parser("html", help="build the HTML book from the stored notebooks, without running them")
+    site.add_argument("--out", type=Path, default=RUNS / "html")
     commands.add_parser("kernel", help=f"register the kernel {CUDA_KERNEL}")
     return top
 
@@ -164,6 +177,14 @@ def execute(asked: argparse.Namespace) -> None:
         board = scoreboard.build("smoke" if asked.profile == "smoke" else None)
         print(scoreboard.summary(asked.profile))
         print(f"in full: {board.relative_to(ROOT)}")
+    elif asked.command == "grade":
+        table = grade(asked.notebooks, asked.out, asked.limit)
+        print(table.drop(columns="hints").to_string(index=False))
+        print(f"with the hints: {asked.out}")
+    elif asked.command == "html":
+        from lib.book.site import build  # only here: it needs the extra `html`
+
+        print(f"open {build(asked.out)}")
     else:
         print(f"registered the kernel {register_kernel()}")
 

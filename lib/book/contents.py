@@ -1,7 +1,11 @@
 """The book's table of contents: its profiles, and every page, written or planned, with what it reproduces."""
 
+import tomllib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
+from lib.errors import WorkbookError, choices
 from lib.paths import NOTEBOOKS
 
 PROFILES = ("smoke", "laptop", "gpu", "paper")
@@ -24,6 +28,24 @@ class Page:
     def written(self) -> bool:
         """Whether the notebook is there."""
         return (NOTEBOOKS / f"{self.name}.ipynb").exists()
+
+
+@dataclass(frozen=True)
+class About:
+    """What a page's answer box says that no ledger knows; claims and printed numbers are named, not typed.
+
+    headline: ids of `lib/papers/claims.toml`. cells: printed numbers as (source, item, row, column). lesson: one
+    sentence to keep. read, run: minutes to read, and to run at the laptop profile on two cores.
+    """
+
+    question: str
+    tested: str
+    headline: list[str]
+    lesson: str
+    needs: str
+    read: int
+    run: int
+    cells: tuple[tuple[str, str, str, str], ...] = ()
 
 
 PAGES = [
@@ -49,3 +71,26 @@ PAGES = [
     Page("19_astra", "slides", "ASTrA"),
     Page("20_scoreboard", "all", "paper against ours; every defence against every attack"),
 ]
+
+
+def about(page: str) -> About:
+    """The entry of `contents.toml` for a page given by name or number."""
+    entries = _entries()
+    if page[:2] not in entries:
+        raise WorkbookError(f"contents.toml has no entry for page {page[:2]}: it has {choices(list(entries))}.")
+    return entries[page[:2]]
+
+
+@cache
+def _entries() -> dict[str, About]:
+    stored = tomllib.loads((Path(__file__).parent / "contents.toml").read_text(encoding="utf-8"))
+    return {number: About(**entry) for number, entry in stored.items()}
+
+
+def neighbours(page: str) -> tuple[str | None, str | None]:
+    """The names of the written pages before and after `page`."""
+    names = [place.name for place in PAGES if place.written]
+    at = names.index(page) if page in names else None
+    if at is None:
+        return None, None
+    return (names[at - 1] if at else None), (names[at + 1] if at + 1 < len(names) else None)

@@ -3,15 +3,20 @@
 Colours are Okabe and Ito's, which people with any common colour blindness tell apart; nothing is told by colour alone.
 """
 
+import base64
+import html
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from cycler import cycler
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from PIL import Image
 from torch import Tensor
 
@@ -55,6 +60,61 @@ STYLE = {
 def use_style() -> None:
     """Make the book's style matplotlib's default for this session."""
     plt.rcParams.update(STYLE)
+
+
+def holds_photograph(figure: Figure) -> bool:
+    """Whether one of its axes shows a picture (imshow), which a vector file would only wrap."""
+    return any(axis.images for axis in figure.axes)
+
+
+def legend_sizes(figure: Figure) -> dict[str, float]:
+    """The smallest text in points and the most entries of the figure's legends; what the page's limits look at."""
+    legends = [legend for part in (figure, *figure.axes) for legend in part.findobj(Legend)]
+    texts = [text.get_fontsize() for legend in legends for text in legend.get_texts()]
+    entries = [len(legend.get_texts()) for legend in legends]
+    return {"legend_points": float(min(texts, default=STYLE["font.size"])), "legend_entries": max(entries, default=0)}
+
+
+def shown(figure: Figure, path: Path, caption: str, photograph: bool | None = None) -> HTML:
+    """Save the figure beside `path` as SVG, or as PNG where it holds a photograph, and return it for display."""
+    photograph = holds_photograph(figure) if photograph is None else photograph
+    save = save_png if photograph else save_svg
+    data = save(figure, path.with_suffix(".png" if photograph else ".svg"))
+    path.with_suffix(".svg" if photograph else ".png").unlink(missing_ok=True)  # of an earlier run
+    return as_html(figure, caption, data, "png" if photograph else "svg+xml")
+
+
+def as_html(figure: Figure, caption: str, data: bytes | None = None, kind: str = "svg+xml") -> HTML:
+    """A figure, as drawn or as the bytes of a picture, in an <img> with its caption as text for those who cannot see.
+
+    So and not as a bare picture, for JupyterLab shows no SVG in a notebook that it does not trust and gives PNGs no
+    text.
+    """
+    encoded = base64.b64encode(_svg(figure) if data is None else data).decode()
+    text = html.escape(re.sub(r"[*_`$]", "", caption))
+    width = round(figure.get_figwidth() * STYLE["figure.dpi"])
+    style = "max-width: 100%; background-color: #ffffff"
+    picture = f'<img alt="{text}" width="{width}" style="{style}" src="data:image/{kind};base64,{encoded}">'
+    return HTML(picture, metadata=legend_sizes(figure))
+
+
+def save_svg(figure: Figure, path: Path) -> bytes:
+    """Write an SVG, the same bytes for the same figure, and return them; clouds of points become pixels if it must."""
+    with plt.rc_context({"svg.hashsalt": path.stem}):
+        data = _svg(figure)
+        if len(data) > MAX_BYTES:
+            for artist in (part for axis in figure.axes for part in (*axis.collections, *axis.lines)):
+                artist.set_rasterized(True)
+            data = _svg(figure)
+    with atomic(path) as scratch:
+        scratch.write_bytes(data)
+    return data
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
 
 
 def save_png(figure: Figure, path: Path) -> bytes:

@@ -5,6 +5,7 @@ run = start("01_subspace_noise", profile=profile, device=device, seed=seed, data
 
 import ast
 import dataclasses
+import os
 import platform
 import random
 import re
@@ -19,17 +20,18 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, Image, Markdown, display
+from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 
 from lib import cache
-from lib.book import ledger, plots
+from lib.book import ledger, plots, tables
+from lib.book.answer import answer_box
 from lib.book.contents import PROFILES
-from lib.book.ledger import VERDICTS, JudgedClaim, Ledger, Record
+from lib.book.ledger import Ledger, Record
 from lib.errors import WorkbookError, choices
-from lib.interval import SMALLEST, Interval
+from lib.interval import Interval
 from lib.papers import printed, registered_claim
-from lib.paths import FIGURES, RUNS, atomic
+from lib.paths import FIGURES, NOTEBOOKS, RUNS, atomic
 
 PARAMETERS = ("profile", "device", "seed", "data", "overrides")
 VERSIONS = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "torchattacks", "robust-faces-workbook")
@@ -202,18 +204,30 @@ class Run:
         """An expensive result, computed once: see `lib.cache.kept`."""
         return cache.kept(function, *args, where=self.device.type, **settings)
 
-    def figure(self, figure: Figure, name: str, caption: str) -> None:
-        """Save the figure as `<folder>/<name>.png`, show it with its caption, close it."""
-        data = plots.save_png(figure, self.folder / f"{name}.png")
+    def answer(self) -> None:
+        """Show the answer first: the box of five lines, filled from the page's last ledger of this profile."""
+        display(HTML(answer_box(self.page, self.profile, self.folder)))
+
+    def figure(self, figure: Figure, name: str, caption: str, photograph: bool | None = None) -> None:
+        """Save the figure as `<folder>/<name>.svg` (.png where it holds a photograph), show it with its caption.
+
+        The caption is also the text for those who cannot see it. photograph: None looks for pictures in its axes.
+        """
+        display(plots.shown(figure, self.folder / name, caption, photograph))
         plt.close(figure)
-        display(Image(data, alt=caption))
         display(Markdown(f"*{caption}*"))
 
-    def table(self, frame: pd.DataFrame, name: str, caption: str, decimals: int | None = 3) -> None:
-        """Save the table as `<folder>/<name>.csv` and show it with its caption."""
-        with atomic(self.folder / f"{name}.csv") as scratch:
+    def table(self, frame: pd.DataFrame, name: str, caption: str, decimals: int | None = 3, full: bool = False) -> None:
+        """Save the table as `<folder>/<name>.csv` and show its first ten rows, with a link to the rest; or all."""
+        path = self.folder / f"{name}.csv"
+        with atomic(path) as scratch:
             frame.to_csv(scratch, index=False, float_format="%.6g")
-        show_table(frame, caption, decimals)
+        if full or len(frame) <= tables.FIRST:
+            show_table(frame, caption, decimals)
+        else:
+            link = f'<a href="{os.path.relpath(path, NOTEBOOKS)}">{name}.csv</a>'
+            below = f"The first {tables.FIRST} of {len(frame)} rows; all of them: {link} (or full=True)."
+            show_table(frame.head(tables.FIRST), caption, decimals, below)
 
     def say(self, text: str) -> None:
         """A sentence of the page that holds measured numbers (so that no number in prose is typed)."""
@@ -252,72 +266,18 @@ class Run:
         self.ledger.claims.append(ledger.judged_claim(claim, interval, note))
 
     def finish(self) -> None:
-        """Show the claims with their verdicts and our numbers beside the printed ones, and write the ledger."""
+        """Show the claims with their verdicts, the sources' tables with our numbers in them, and write the ledger."""
         if self.ledger.claims:
-            show_table(claims_frame(self.ledger.claims), "The claims of this page, judged by their intervals.")
+            display(HTML(tables.claims_table(self.ledger.claims)))
         if self.ledger.records:
-            show_table(records_frame(self.ledger.records), "Paper against ours.")
+            with atomic(self.folder / "paper_against_ours.csv") as scratch:
+                tables.records_frame(self.ledger.records).to_csv(scratch, index=False, float_format="%.6g")
+            display(HTML(tables.source_tables(self.ledger.records)))
         self.ledger.write(self.folder / "ledger.json")
         where = "figures" if FIGURES in self.folder.parents else "runs/custom"
         print(f"ledger written: {where}/{self.profile}/{self.page}/ledger.json")
 
 
-def number(value: float | None) -> str:
-    """Four significant digits; a dash for nothing; rounding noise is 0."""
-    return "–" if value is None else f"{0.0 if abs(value) < SMALLEST else value:.4g}"
-
-
-def span(interval: tuple[float, float] | None) -> str:
-    """An interval in words."""
-    return "–" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
-
-
-def claims_frame(claims: list[JudgedClaim]) -> pd.DataFrame:
-    """Claims as a table for reading, those of the source first."""
-    rows = [
-        [c.id, c.kind, c.claim, c.measured, number(c.effect), span(c.interval), wanted(c), c.verdict, c.note]
-        for c in sorted(claims, key=lambda claim: list(VERDICTS).index(claim.kind))
-    ]
-    names = ["claim", "kind", "in words", "measured", "effect", "95 % interval", "expected", "verdict", "note"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def wanted(claim: JudgedClaim) -> str:
-    """What is expected of a claim, in a table's cell."""
-    return f"{claim.expected} ± {claim.margin:g}" if claim.margin else claim.expected
-
-
-def records_frame(records: list[Record]) -> pd.DataFrame:
-    """Records as a table for reading."""
-    rows = [
-        [
-            r.item,
-            r.row,
-            r.column,
-            r.unit,
-            number(r.paper),
-            number(r.ours),
-            span(r.interval),
-            r.n or "–",
-            r.setting,
-            r.verdict,
-        ]
-        for r in records
-    ]
-    names = ["item", "row", "column", "unit", "paper", "ours", "95 % interval", "n", "setting", "ours is"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def show_table(frame: pd.DataFrame, caption: str, decimals: int | None = 3) -> None:
+def show_table(frame: pd.DataFrame, caption: str, decimals: int | None = 3, below: str = "") -> None:
     """Show a table with its caption above, plainly enough for every viewer of notebooks."""
-    from great_tables import GT
-
-    table = (
-        GT(frame)
-        .tab_header(caption)
-        .tab_options(table_font_size="13px", heading_align="left", container_overflow_x="auto")
-    )
-    floats = list(frame.select_dtypes("float").columns)
-    if floats and decimals is not None:
-        table = table.fmt_number(floats, n_sigfig=decimals)
-    display(HTML(table.as_raw_html(inline_css=False)))
+    display(HTML(tables.frame_table(frame, caption, decimals, below)))

@@ -11,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from lib.book.contents import PAGES
-from lib.book.ledger import NOT_TESTABLE, VERDICTS, JudgedClaim, Ledger, Record, read_ledger
-from lib.book.run import number, span, wanted
+from lib.book.ledger import NOT_TESTABLE, VERDICTS, JudgedClaim, Ledger, read_ledger
+from lib.book.tables import marked, number, source_tables, span, wanted
 from lib.paths import FIGURES, atomic
 
 REAL = "Each page at the best profile it was measured at (paper, then gpu, then laptop)."
@@ -26,8 +26,6 @@ MEANING = (
 )
 EVIDENCE = ("paper", "gpu", "laptop")  # best first; smoke is a rehearsal on embedded data and proves nothing
 TITLES = {"source": "claims of the sources", "critique": "critiques of ours", "check": "checks of our tools"}
-# a colour and a sign for each verdict, told apart without colour sight as well (Okabe and Ito)
-MARKS = {"good": ("#0072B2", "●"), "bad": ("#D55E00", "✕"), "open": ("#767676", "○")}
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;font-size:13px;margin:.5rem 0 1.5rem;width:100%}
 th,td{border-bottom:1px solid #ddd;padding:3px 8px;text-align:left;vertical-align:top}th{background:#f5f5f5}
@@ -144,9 +142,8 @@ def _section(source: str, books: dict[str, Ledger]) -> str:
             parts.append(f"<details{opened}><summary><b>{title}</b>: {counts(claims, kind)}</summary>{table}</details>")
     for page, book in books.items():
         if book.records:
-            head = ["item", "row", "column", "paper", "ours", "95 % interval", "n", "ours is", "setting or reason"]
             tally = ", ".join(f"{n} {verdict}" for verdict, n in Counter(r.verdict for r in book.records).most_common())
-            table = _table(head, [_record_row(record) for record in book.records])
+            table = source_tables(book.records)
             parts.append(f"<details><summary>{_link(page)} Printed numbers: {tally}</summary>{table}</details>")
     return "".join([*parts, "</section>"])
 
@@ -162,19 +159,7 @@ def _claim_row(page: str, claim: JudgedClaim) -> list[str]:
     texts[1] += changed
     texts[2] += note
     numbers = [number(claim.effect), span(claim.interval), html.escape(wanted(claim))]
-    return [_link(page), *texts, *numbers, _marked(claim)]
-
-
-def _marked(claim: JudgedClaim) -> str:
-    good, bad, _ = VERDICTS[claim.kind]
-    colour, sign = MARKS[{good: "good", bad: "bad"}.get(claim.verdict, "open")]
-    return f"<span class='verdict' style='color:{colour}'>{sign} {claim.verdict}</span>"
-
-
-def _record_row(record: Record) -> list[str]:
-    where = [html.escape(text) for text in (record.item, record.row, record.column)]
-    numbers = [f"{number(record.paper)} {html.escape(record.unit)}", number(record.ours), span(record.interval)]
-    return [*where, *numbers, str(record.n or "–"), record.verdict, html.escape(record.setting or record.note)]
+    return [_link(page), *texts, *numbers, marked(claim.verdict, claim.kind)]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -109,3 +109,11 @@ def test_every_notebook_is_in_the_contents():
     stray = {path.stem for path in NOTEBOOKS.glob("*.ipynb")} - {page.name for page in PAGES}
     assert not stray
     assert [page.number for page in PAGES] == sorted(page.number for page in PAGES)
+
+
+def test_bookkeeping_cells_are_folded_and_tags_stay():
+    tags = ("hide-input", "exercise")
+    cells = [nbformat.v4.new_code_cell("x", metadata={"tags": [tag], "execution": {}}) for tag in tags]
+    made = book.cleaned(nbformat.v4.new_notebook(cells=cells))
+    assert made.cells[0].metadata == {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    assert made.cells[1].metadata == {"tags": ["exercise"]}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lib.book import run as run_module
-from lib.book.plots import MAX_BYTES, panels, save_png
+from lib.book.plots import MAX_BYTES, panels, save_png, save_svg
 from lib.book.run import per_profile, start
 from lib.errors import WorkbookError
 from lib.interval import Interval
@@ -127,14 +127,61 @@ def test_changed_settings_never_touch_figures(changed):
     assert "custom" in page.folder.parts
 
 
-def test_figure_and_table_are_stored(page):
-    figure, axes = panels(1, 1)
-    axes[0, 0].plot([0, 1])
-    page.figure(figure, "line", "A line.")
-    page.table(pd.DataFrame({"a": [1.5]}), "numbers", "Numbers.")
-    assert (page.folder / "line.png").stat().st_size < MAX_BYTES
-    assert (page.folder / "numbers.csv").read_text() == "a\n1.5\n"
+@pytest.fixture
+def seen(monkeypatch):
+    """What a page displays, as HTML or Markdown."""
+    found = []
+    monkeypatch.setattr(run_module, "display", lambda *outputs: found.extend(outputs))
+    return found
+
+
+def test_drawings_are_svg_and_photographs_png(page, seen):
+    for name, photograph in (("line", None), ("faces", None), ("heat", False)):
+        figure, axes = panels(1, 1)
+        axes[0, 0].plot([0, 1]) if name == "line" else axes[0, 0].imshow(np.eye(3))
+        page.figure(figure, name, 'A *line* from "0" to $x$.', photograph)
+    assert sorted(path.name for path in page.folder.iterdir()) == ["faces.png", "heat.svg", "line.svg"]
     assert not plt.get_fignums()
+    picture = seen[0]
+    assert 'alt="A line from &quot;0&quot; to x."' in picture.data
+    assert "data:image/svg+xml;base64," in picture.data
+    assert picture.metadata == {"legend_points": 10.0, "legend_entries": 0}
+
+
+def test_an_svg_is_the_same_bytes_twice_and_replaces_an_older_png(page, seen):
+    page.folder.mkdir(parents=True)
+    (page.folder / "line.png").write_bytes(b"old")
+    written = []
+    for _ in range(2):
+        figure, axes = panels(1, 1)
+        axes[0, 0].fill_between([0, 1], [0, 0], [1, 1], label="a")
+        axes[0, 0].legend(fontsize=8)
+        page.figure(figure, "line", "A line.")
+        written.append((page.folder / "line.svg").read_bytes())
+    assert written[0] == written[1]
+    assert not (page.folder / "line.png").exists()
+    assert seen[0].metadata == {"legend_points": 8.0, "legend_entries": 1}
+
+
+def test_a_cloud_of_points_stays_light(tmp_path):
+    figure, axes = panels(1, 1)
+    cloud = np.random.default_rng(0).random((2, 4_000))
+    axes[0, 0].scatter(*cloud, s=2)
+    assert len(save_svg(figure, tmp_path / "cloud.svg")) <= MAX_BYTES
+
+
+def test_a_long_table_shows_ten_rows_and_a_link_to_the_rest(page, seen):
+    page.table(pd.DataFrame({"a": range(12)}), "numbers", "Numbers.")
+    page.table(pd.DataFrame({"a": range(12)}), "numbers", "Numbers.", full=True)
+    page.table(pd.DataFrame({"a": [1.5]}), "short", "Short.")
+    short, long, brief = (table.data for table in seen)
+    assert "The first 10 of 12 rows" in short
+    assert short.count("<tr>") == 11
+    assert 'numbers.csv">numbers.csv</a>' in short
+    assert long.count("<tr>") == 13
+    assert "rows" not in brief
+    assert (page.folder / "numbers.csv").read_text().count("\n") == 13
+    assert (page.folder / "short.csv").read_text() == "a\n1.5\n"
 
 
 def test_heavy_pictures_are_made_light(tmp_path):

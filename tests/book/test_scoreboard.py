@@ -40,7 +40,7 @@ def test_the_headline_counts_claims_of_sources_alone(figures):
 def test_the_web_page_holds_every_number_and_escapes_text(figures):
     store(figures, "laptop", "undecided")
     page = scoreboard.build().read_text()
-    for text in ("99.71", "94.5", "92 to 97", "undecided", "Table XV", "it was &#x27;&gt; 2&#x27;", "&lt;b&gt;"):
+    for text in ("99.71", "94.5", "[92, 97]", "undecided", "Table XV", "it was &#x27;&gt; 2&#x27;", "&lt;b&gt;"):
         assert text in page
     assert page.index("claims of the sources</b>") < page.index("critiques of ours</b>") < page.index("99.71")
     assert "notebooks/01_subspace_noise.ipynb" in page

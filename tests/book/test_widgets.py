@@ -1,37 +1,100 @@
+import ipywidgets
+import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
 from lib.book import widgets
 from lib.book.run import start
+from lib.book.widgets import Knob, interactive_picture, keep_grid, knobs, stored_grid
+from lib.errors import WorkbookError
+
+CONTROL = Knob("eigenvectors", [50, 200, 2000], start=200)
 
 
 @pytest.fixture
-def page(monkeypatch):
+def page(monkeypatch, tmp_path):
     page = start("02_pca_toy", profile="smoke", device="cpu")
-    drawn = []
-    monkeypatch.setattr(page, "figure", lambda figure, name, caption: drawn.append((name, caption)))
-    return page, drawn
+    page.folder = tmp_path / "smoke" / "02_pca_toy"
+    monkeypatch.setattr(widgets, "FIGURES", tmp_path)
+    return page
+
+
+@pytest.fixture
+def shown(monkeypatch, page):
+    found = {"figures": [], "displays": []}
+    monkeypatch.setattr(page, "figure", lambda figure, name, caption: found["figures"].append((name, caption)))
+    monkeypatch.setattr(widgets, "display", found["displays"].append)
+    return found
+
+
+@pytest.fixture
+def somebody(monkeypatch):
+    monkeypatch.setattr(widgets, "in_kernel", lambda: True)
+    monkeypatch.setenv("WORKBOOK_WIDGETS", "1")
 
 
 def draw(k: int = 3):
-    return plt.figure()
+    figure, axes = plt.subplots()
+    axes.set_title(f"k = {k}")
+    return figure
 
 
-def test_headless_pages_show_one_picture(page, monkeypatch):
+def test_headless_pages_show_one_picture(page, shown, monkeypatch):
     monkeypatch.setattr(widgets, "in_kernel", lambda: True)
-    monkeypatch.delenv("WORKBOOK_WIDGETS", raising=False)
-    for name in widgets.LIVE:
+    for name in ("WORKBOOK_WIDGETS", *widgets.LIVE):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("ipywidgets.interact_manual", lambda *_, **__: pytest.fail("a slider in a headless page"))
-    widgets.knobs(page[0], draw, "explore", "A caption.", k=(1, 9, 1))
-    assert page[1] == [("explore", "A caption.")]
+    drawn = []
+    knobs(page, lambda k: drawn.append(k) or draw(k), "explore", "A caption.", k=CONTROL)
+    assert drawn == [200]
+    assert shown == {"figures": [("explore", "A caption.")], "displays": []}
 
 
-def test_live_pages_get_sliders_too(page, monkeypatch):
-    sliders = {}
-    monkeypatch.setattr(widgets, "in_kernel", lambda: True)
-    monkeypatch.setenv("WORKBOOK_WIDGETS", "1")
-    monkeypatch.setattr("ipywidgets.interact_manual", lambda redraw, **ranges: sliders.update(ranges))
-    widgets.knobs(page[0], draw, "explore", "A caption.", k=(1, 9, 1))
-    assert sliders == {"k": (1, 9, 1)}
-    assert len(page[1]) == 1
+def test_live_pages_get_knobs_and_no_second_figure(page, shown, somebody):
+    knobs(page, draw, "explore", "A caption.", k=CONTROL)
+    assert not shown["figures"]
+    assert (page.folder / "explore.svg").exists()
+    picture, box, caption = shown["displays"]
+    assert "svg" in picture.data
+    assert isinstance(box, ipywidgets.interactive)
+    assert caption.data == "*A caption.*"
+    assert not plt.get_fignums()
+
+
+def test_a_knob_is_released_before_it_redraws_and_shows_its_unit():
+    knob = Knob("intensity", [0.01, 0.04], "of the norm", 0.04)
+    box = interactive_picture(draw, {"k": knob, "attack": Knob("attack", ["FGSM", "PGD"])}, "A caption.")
+    slider, choice = box.children[:2]
+    assert slider.continuous_update is False
+    assert slider.description == "intensity"
+    assert slider.label == "0.04 of the norm"
+    assert slider.value == 0.04
+    assert choice.options == (("FGSM", "FGSM"), ("PGD", "PGD"))
+
+
+def test_turning_a_knob_replaces_the_picture(monkeypatch):
+    seen = []
+    monkeypatch.setattr(widgets, "display", seen.append)
+    box = interactive_picture(draw, {"k": CONTROL}, "A caption.")
+    box.children[0].value = 2000
+    assert len(seen) == 2
+    assert box.clear_output
+    assert seen[0].data != seen[1].data
+    assert 'alt="A caption."' in seen[1].data
+    assert not plt.get_fignums()
+
+
+def test_plain_ranges_still_work(page, shown, somebody):
+    knobs(page, draw, "explore", "A caption.", k=(1, 9, 2))
+    slider = shown["displays"][1].children[0]
+    assert [value for _, value in slider.options] == [1, 3, 5, 7, 9]
+    assert slider.value == 3
+
+
+def test_a_grid_comes_back_and_needs_no_data(page):
+    stored = keep_grid(page, "grid", k=[50, 200], eer=np.array([[1.23456, 2.0], [3.0, 4.0]]))
+    again = stored_grid("02_pca_toy", "grid", "smoke")
+    assert again["eer"].tolist() == stored["eer"].tolist() == [[1.235, 2.0], [3.0, 4.0]]
+    with pytest.raises(WorkbookError, match="run the page first"):
+        stored_grid("02_pca_toy", "grid", "laptop")
+    with pytest.raises(WorkbookError, match="fewer values"):
+        keep_grid(page, "grid", eer=np.random.default_rng(0).random(30_000))

@@ -1,0 +1,208 @@
+"""Every exercise: its solution passes, its stub and two planted errors do not; and nothing of it stops a page."""
+
+import random
+import runpy
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lib.book.exercises import check, exercise, exercises, predict, reveal, session, starter_cells
+from lib.errors import WorkbookError
+from lib.interval import Interval
+from lib.paths import NOTEBOOKS
+
+ALL = [entry for page in session.PAGES for entry in exercises(page)]
+CODED = [entry for entry in ALL if entry.kind == "code"]
+
+
+def solution(entry):
+    return runpy.run_path(str(NOTEBOOKS / "solutions" / f"{entry.page}.py"))[name_of(entry)]
+
+
+def name_of(entry):
+    return entry.starter.split("def ")[1].split("(")[0]
+
+
+def stub(entry):
+    names = {"check": lambda *_: None}
+    exec(entry.starter, names)
+    return names[name_of(entry)]
+
+
+def swapped_rates(scores, same, threshold):
+    accepted = scores >= threshold
+    return (~accepted[same]).float().mean(), accepted[~same].float().mean()
+
+
+def rates_over_all(scores, same, threshold):
+    accepted = scores >= threshold
+    return (accepted & ~same).float().mean(), (~accepted & same).float().mean()
+
+
+def strict_rates(scores, same, threshold):
+    accepted = scores > threshold
+    return accepted[~same].float().mean(), (~accepted[same]).float().mean()
+
+
+def eer_in_per_cent(scores, same):
+    return 100 * solution(exercise("00-2"))(scores, same)
+
+
+def eer_up_to_a_half(scores, same):
+    return min(solution(exercise("00-2"))(scores, same), 0.5)
+
+
+def noise_scaled_before_masking(x, mask, intensity):
+    noise = torch.randn_like(x)
+    scale = intensity * x.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+    return noise * scale.view(-1, 1, 1, 1) * mask
+
+
+def noise_of_one_norm(x, mask, intensity):
+    noise = torch.randn_like(x) * mask
+    return noise * intensity * x.norm() / noise.norm()
+
+
+def uniform_noise(x, mask, intensity):
+    noise = torch.rand_like(x) * mask
+    scale = intensity * x.flatten(1).norm(dim=1) / noise.flatten(1).norm(dim=1)
+    return noise * scale.view(-1, 1, 1, 1)
+
+
+def share_of_norm(gradient, mask):
+    return (gradient * mask).flatten(1).norm(dim=1) / gradient.flatten(1).norm(dim=1)
+
+
+def share_of_the_batch(gradient, mask):
+    energy = gradient.square()
+    return (energy * mask).flatten(1).sum(1) / energy.sum()
+
+
+def project_without_mean(x, basis, mean, k):
+    return (x.flatten(1) @ basis[:, :k] @ basis[:, :k].T).view_as(x)
+
+
+def project_on_all(x, basis, mean, k):
+    return ((x.flatten(1) - mean) @ basis @ basis.T + mean).view_as(x)
+
+
+def project_on_the_last(x, basis, mean, k):
+    return ((x.flatten(1) - mean) @ basis[:, -k:] @ basis[:, -k:].T + mean).view_as(x)
+
+
+def offline_step(embed, defend, x, y, size):
+    moved = x.clone().requires_grad_()
+    gradient = torch.autograd.grad((embed(moved) * embed(defend(y))).sum(), moved)[0]
+    return (x - size * gradient.sign()).clamp(0, 1)
+
+
+def step_up(embed, defend, x, y, size):
+    moved = x.clone().requires_grad_()
+    gradient = torch.autograd.grad((embed(defend(moved)) * embed(defend(y))).sum(), moved)[0]
+    return (x + size * gradient.sign()).clamp(0, 1)
+
+
+def step_out_of_the_image(embed, defend, x, y, size):
+    moved = x.clone().requires_grad_()
+    gradient = torch.autograd.grad((embed(defend(moved)) * embed(defend(y))).sum(), moved)[0]
+    return x - size * gradient.sign()
+
+
+PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
+    "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
+    "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
+    "01-1": [
+        (noise_scaled_before_masking, "after masking"),
+        (noise_of_one_norm, "norm of its own"),
+        (uniform_noise, "randn"),
+    ],
+    "01-2": [(share_of_norm, "norm squared"), (share_of_the_batch, "total of its own")],
+    "02-1": [
+        (project_without_mean, "mean is missing"),
+        (project_on_all, "first k columns"),
+        (project_on_the_last, "not the last"),
+    ],
+    "02-2": [(offline_step, "offline"), (step_up, "lowers"), (step_out_of_the_image, "clamp")],
+}
+
+
+@pytest.fixture(autouse=True)
+def fresh_session():
+    session.outcomes.clear()
+    session.predictions.clear()
+
+
+@pytest.mark.parametrize("entry", CODED, ids=lambda entry: entry.id)
+def test_the_solution_passes_in_time(entry, capsys):
+    start = time.monotonic()
+    check(entry.id, solution(entry))
+    assert time.monotonic() - start < 2
+    assert capsys.readouterr().out == f"✓ {entry.id} right\n"
+
+
+@pytest.mark.parametrize("entry", CODED, ids=lambda entry: entry.id)
+def test_the_stub_is_not_attempted(entry, capsys):
+    check(entry.id, stub(entry))
+    assert capsys.readouterr().out == f"○ {entry.id} not attempted\n"
+
+
+@pytest.mark.parametrize("entry", CODED, ids=lambda entry: entry.id)
+def test_planted_errors_are_caught_by_name(entry, capsys):
+    assert len(PLANTED[entry.id]) >= 2
+    for wrong, word in PLANTED[entry.id]:
+        check(entry.id, wrong)
+        said = capsys.readouterr().out
+        assert said.startswith(f"✗ {entry.id} wrong: ")
+        assert word in said, wrong.__name__
+
+
+@pytest.mark.parametrize("page", session.PAGES)
+def test_a_page_has_one_prediction_two_coded_and_one_open(page):
+    assert sorted(entry.kind for entry in exercises(page)) == ["code", "code", "open", "predict"]
+    assert len({entry.id for entry in exercises(page)}) == 4
+
+
+def test_an_answer_that_breaks_is_said_and_leaves_no_trace(capsys):
+    states = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
+    check("02-1", lambda *_: 1 / 0)
+    check("01-1", solution(exercise("01-1")))
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    assert states == [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
+
+
+def test_predictions_come_first_and_are_compared(capsys):
+    predict("02-p", None)
+    reveal("02-p", 67.5)
+    predict("02-p", "many")
+    predict("02-p", 40)
+    reveal("02-p", Interval(67.5, 61.3, 72.8))
+    predict("02-p", 70)
+    reveal("02-p", Interval(67.5, 61.3, 72.8))
+    lines = capsys.readouterr().out.splitlines()
+    assert "no prediction yet" in lines[0]
+    assert lines[1] == "02-p measured: 67.5. You made no prediction."
+    assert "is a number" in lines[2]
+    assert lines[4] == "02-p measured: 67.5 [61.3, 72.8]. You predicted 40, 27.5 off."
+    assert lines[6].endswith("You predicted 70, inside the interval.")
+
+
+def test_unknown_exercises_are_errors():
+    with pytest.raises(WorkbookError, match="page 02 has 02-p, 02-1"):
+        check("02-9", print)
+    with pytest.raises(WorkbookError, match="page 99 has none"):
+        check("99-1", print)
+    with pytest.raises(WorkbookError, match="discuss it"):
+        check("02-3", print)
+
+
+@pytest.mark.parametrize("page", session.PAGES)
+def test_starter_cells_run_as_they_are(page, capsys):
+    cells = [cell for cell in starter_cells(page) if cell.cell_type == "code"]
+    assert all(cell.metadata.tags == ["exercise"] for cell in cells)
+    assert cells[1].source.startswith(f"# Exercise {page}-1 · ")
+    names = {"check": check, "predict": predict}
+    for cell in cells:
+        exec(cell.source, names)
+    assert capsys.readouterr().out.count("○") == 3
