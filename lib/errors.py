@@ -8,6 +8,10 @@ class WorkbookError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+class MissingData(WorkbookError):
+    """A data set that is neither in the data root nor to be downloaded; a page may go on without it."""
+
+
 def choices(names: list[str] | tuple[str, ...]) -> str:
     """`['a', 'b']` as the words 'a, b' for an error sentence."""
     return ", ".join(str(name) for name in names)

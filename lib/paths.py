@@ -1,6 +1,7 @@
 """Where things are. Every path is anchored at the checkout, so a page runs the same from any folder."""
 
 import glob
+import importlib.util
 import os
 import platform
 import uuid
@@ -23,6 +24,13 @@ def data_root() -> Path:
     if not given:
         return Path.home() / ".cache" / "robust-faces-workbook"
     return (ROOT / Path(given).expanduser()).resolve()
+
+
+def package_file(package: str, inside: str) -> Path | None:
+    """A file inside an installed package, found without importing (so without running) it; None where it is not."""
+    spec = importlib.util.find_spec(package)
+    path = Path(next(iter(spec.submodule_search_locations)), inside) if spec else None
+    return path if path and path.exists() else None
 
 
 @contextmanager

@@ -3,38 +3,114 @@
 import re
 from pathlib import Path
 
-from lib.data.readers.archives import open_store
+from lib.data.detection import SHA256
+from lib.data.photos import CHOICES, FoundFaces, find_in_store, read_picture, write_aligned
+from lib.data.readers.archives import Store, open_store
 from lib.data.readers.decode import from_files, image_files
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
+SIDE = 112  # pixels a side of an aligned face, and of pictures that are taken for one
+LAYOUT = "person/file.jpg or person_1.jpg"
 
-def folder(path: str | Path, *, size: int | None = 112, gray: bool = False, shown: bool = False) -> ImageSet:
+
+def folder(
+    path: str | Path,
+    *,
+    size: int | None = SIDE,
+    gray: bool = False,
+    shown: bool = False,
+    align: bool = False,
+    choose: str = CHOICES[0],
+) -> ImageSet:
     """A folder or zip of images as a set whose labels are people.
 
     Laid out as `person/file.jpg`, or flat as `anna_1.jpg anna_2.jpg bert_1.jpg`, where the name without its number is
     the person. Pictures are turned upright, scaled and centre-cropped to `size` x `size` (None: left as they are, then
-    all must have one size) and come as RGB, or gray with one channel. Recognisers expect an aligned face that fills
-    the crop. Set `shown` where these people agreed to be drawn in figures.
+    all must have one size) and come as RGB, or gray with one channel. Set `shown` where these people agreed to be drawn
+    in figures.
+
+    Recognisers expect an aligned face that fills the crop. For photographs as they come from a camera say `align`: the
+    face is found in each and brought to the template. choose: "largest" face of a picture, or the one nearest its
+    "centre". Pictures without a face are left out and named in `left_out`.
     """
+    store, files = _pictures(path)
+    mode = "L" if gray else "RGB"
+    if not align:
+        return _set(store, files, mode=mode, size=size, source=f"folder: {store.label}", shown=shown)
+    if size is None:
+        raise WorkbookError("Aligned faces need a size, but size=None came: give a number of pixels, such as 112.")
+    found = find_in_store(store, files, choose)
+    return _set(
+        store,
+        found.files,
+        mode=mode,
+        size=size,
+        matrices=found.matrices(size),
+        source=f"folder: {store.label} (aligned here{_left_out(found)})",
+        salt=f"{choose} {SHA256}",
+        shown=shown,
+        left_out=tuple(found.without_face),
+    )
+
+
+def own_faces(path: str | Path) -> ImageSet:
+    """One's own faces for a verification page: crops of 112x112 pixels as they are, any other pictures aligned.
+
+    Raises WorkbookError where there are not two people with two pictures each: pairs could not be drawn.
+    """
+    store, files = _pictures(path)
+    crops = all(read_picture(store, name).size == (SIDE, SIDE) for name in files)
+    _check_people(path, files)
+    images = folder(path, align=not crops)
+    if images.left_out:
+        _check_people(path, images.names)
+    return images
+
+
+def align_folder(path: str | Path, out: str | Path, choose: str = CHOICES[0]) -> FoundFaces:
+    """Write the face of every picture of a folder, aligned, as `out/person/picture.png`; see `folder`."""
+    store, files = _pictures(path)
+    target = Path(out).expanduser()
+    if target.resolve().is_relative_to(store.path.resolve()):
+        raise WorkbookError(f"{out} lies inside {path}: give another folder, so that no photograph is overwritten.")
+    return write_aligned(store, {name: _person(name) for name in files}, target, choose)
+
+
+def _pictures(path: str | Path) -> tuple[Store, list[str]]:
     place = Path(path).expanduser()
     if not place.exists():
-        raise WorkbookError(
-            f"There is no folder {path}: give one that holds images, as person/file.jpg or person_1.jpg."
-        )
+        raise WorkbookError(f"There is no folder {path}: give one that holds images, as {LAYOUT}.")
     store = open_store(place)
     files = image_files(store)
     if not files:
         raise WorkbookError(f"The folder {path} holds no image (jpg, png, bmp, pgm, ppm, webp or tif): give another.")
-    return from_files(
-        store.path.name,
-        store,
-        files,
-        [_person(name) for name in files],
-        mode="L" if gray else "RGB",
-        size=size,
-        source=f"folder: {store.label}",
-        shown=shown,
+    return store, files
+
+
+def _set(store: Store, files: list[str], **settings: object) -> ImageSet:
+    return from_files(store.path.name, store, files, [_person(name) for name in files], **settings)
+
+
+def _left_out(found: FoundFaces) -> str:
+    count = len(found.without_face)
+    return f"; {count} without a face left out" if count else ""
+
+
+def _check_people(path: str | Path, files: list[str]) -> None:
+    """Refuse files that hold fewer than two people with two pictures each."""
+    people = [_person(name) for name in files]
+    several = sum(people.count(person) > 1 for person in set(people))
+    if several > 1:
+        return
+    if not any("/" in name for name in files):
+        raise WorkbookError(
+            f"The folder {path} holds no folder per person, and its {len(files)} files name {several} people with two "
+            f"pictures: lay the pictures out as {LAYOUT}."
+        )
+    raise WorkbookError(
+        f"Verification needs at least two people with two pictures each, but {path} holds {several} such people among "
+        f"{len(set(people))}: add pictures, or lay them out as {LAYOUT}."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from lib.data.readers.archives import open_store
 from lib.data.registry import SETS, Entry, load_procedural
 from lib.data.sets import ImageSet
-from lib.errors import WorkbookError, choices
+from lib.errors import MissingData, WorkbookError, choices
 from lib.paths import data_root
 
 ROUTES = ("auto", "root", "download", "embedded")
@@ -36,7 +36,7 @@ def load(name: str, *, where: str = "auto", root: str | Path | None = None, **op
         return entry.load(open_store(*found), **options)
     if where != "root" and entry.download:
         return _download(name, entry, options)
-    raise WorkbookError(f"{_missing(name, entry, root)}: put it there or set WORKBOOK_DATA; {entry.ask}.")
+    raise MissingData(f"{_missing(name, entry, root)}: put it there or set WORKBOOK_DATA; {entry.ask}.")
 
 
 def locate(name: str, root: str | Path | None = None) -> tuple[Path, str] | None:
@@ -88,7 +88,7 @@ def _download(name: str, entry: Entry, options: dict[str, object]) -> ImageSet:
     except WorkbookError:
         raise
     except Exception as error:  # whatever a library, a server or a full disk may raise
-        raise WorkbookError(
+        raise MissingData(
             f"The set '{name}' is not in the data root, and its download by {entry.library} failed "
             f"({type(error).__name__}): try again with a network, or put {entry.files[0]} into the data root."
         ) from error

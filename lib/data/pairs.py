@@ -89,6 +89,36 @@ def make_pairs(labels: Tensor, positives: int, negatives: int, seed: int) -> Pai
     return Pairs(first.contiguous(), second.contiguous(), same, fold)
 
 
+def make_pairs_apart(labels: Tensor, most: int, seed: int) -> Pairs:
+    """Draw up to `most` pairs of each kind, as many genuine as impostor, so that no person occurs in two folds.
+
+    `labels` (n,) are people. People are dealt to ten folds, or to fewer of two people each where there are few, and
+    pairs are drawn within a fold: what is tested on one fold can then be fitted on the people of the others. Where
+    fewer than four people have two images, the folds follow the position, as in `make_pairs`.
+    """
+    people, counts = labels.unique(return_counts=True)
+    order = torch.randperm(len(people), generator=torch.Generator().manual_seed(seed))
+    order = order[(counts[order] > 1).long().argsort(descending=True, stable=True)]  # each fold its share of both kinds
+    folds = min(FOLDS, int((counts > 1).sum()) // 2)
+    if folds < 2:
+        n = min(most, *_possible(labels))
+        return make_pairs(labels, n, n, seed)
+    parts = []
+    for fold in range(folds):
+        index = torch.isin(labels, people[order[fold::folds]]).nonzero().flatten()
+        n = min(-(-most // folds), *_possible(labels[index]))
+        drawn = make_pairs(labels[index], n, n, seed)
+        parts.append(Pairs(index[drawn.first], index[drawn.second], drawn.same, torch.full((2 * n,), fold)))
+    return Pairs(*(torch.cat([getattr(part, name) for part in parts]) for name in ("first", "second", "same", "fold")))
+
+
+def _possible(labels: Tensor) -> tuple[int, int]:
+    """How many genuine and how many impostor pairs these labels hold."""
+    counts = labels.unique(return_counts=True)[1]
+    genuine = int((counts * (counts - 1) // 2).sum())
+    return genuine, len(labels) * (len(labels) - 1) // 2 - genuine
+
+
 def _unrank(rank: np.ndarray) -> np.ndarray:
     """The rank-th pair i < j in the order (0,1), (0,2), (1,2), (0,3), ...; shape (k, 2)."""
     j = ((1 + np.sqrt(1 + 8 * rank.astype(np.float64))) // 2).astype(np.int64)

@@ -54,7 +54,7 @@ class ImageSet:
     `labels` (n,) index `classes`; `names` are file names relative to the data root, or ids. `read` takes positions
     and gives uint8 (k, C, H, W). `fingerprint` changes when the data does. `splits` map names to positions, `pairs`
     names to verification protocols, `attributes` names to tensors whose first axis is n. `shown` says whether these
-    images may be drawn in a figure, with `credit` in its caption.
+    images may be drawn in a figure, with `credit` in its caption. `left_out` names pictures that show no face.
     """
 
     name: str
@@ -69,6 +69,7 @@ class ImageSet:
     attributes: dict[str, Tensor] = field(default_factory=dict)
     credit: str = ""
     shown: bool = False
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.names)

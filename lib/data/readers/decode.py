@@ -17,6 +17,7 @@ from lib.data.readers.archives import Store, digest
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what Pillow raises for a bad file
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".webp", ".tif", ".tiff")
 
 
@@ -38,10 +39,14 @@ def numbered(keys: Sequence[str]) -> tuple[LongTensor, list[str]]:
     return torch.tensor([place[key] for key in keys], dtype=torch.long), classes
 
 
+def upright(content: bytes, mode: str) -> Image.Image:
+    """One image file as a picture in `mode`, turned the way its camera was held."""
+    return ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert(mode)
+
+
 def decode(content: bytes, mode: str, size: int | None, matrix: np.ndarray | None) -> np.ndarray:
     """One image file as uint8 (H, W) or (H, W, 3): warped by `matrix`, or scaled and centre-cropped, to `size`."""
-    image = Image.open(io.BytesIO(content))
-    image = ImageOps.exif_transpose(image).convert(mode)
+    image = upright(content, mode)
     if matrix is not None:
         image = warp(image, matrix, size)
     elif size and image.size != (size, size):
@@ -62,10 +67,8 @@ def read_files(
     def one(at: int) -> np.ndarray:
         try:
             return decode(store.bytes(files[at]), mode, size, matrices[at] if matrices else None)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise WorkbookError(
-                f"{files[at]} in {store.label} is not a whole image ({_reason(error)}): fetch it again."
-            ) from None
+        except BROKEN as error:
+            raise broken(files[at], store, error) from None
 
     threads = min(8, os.cpu_count() or 1)
     if len(index) < 32 or threads == 1:
@@ -81,9 +84,10 @@ def read_files(
     return stack.unsqueeze(1) if mode == "L" else stack.permute(0, 3, 1, 2).contiguous()
 
 
-def _reason(error: Exception) -> str:
-    """Pillow's message without the address of the buffer it read."""
-    return "the file format is not known" if "cannot identify" in str(error) else str(error)
+def broken(name: str, store: Store, error: Exception) -> WorkbookError:
+    """The sentence for an image file that cannot be read; Pillow's message comes without the address of its buffer."""
+    reason = "the file format is not known" if "cannot identify" in str(error) else str(error)
+    return WorkbookError(f"{name} in {store.label} is not a whole image ({reason}): fetch it again.")
 
 
 def read_array(index: Sequence[int], array: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from lib.losses.margins import class_means
 from lib.models import embed_all, load_recogniser
 from lib.studies.acl_triplet.pretraining import some_labels
 from lib.studies.acl_triplet.training import Network, pretrain, tune
-from lib.studies.pages import for_page
+from lib.studies.pages import for_page, load_or_reason
 from lib.training.batches import resize_uint8
 from lib.training.loop import Measure, Recipe, Trained
 from lib.training.people import images_by_person
@@ -70,8 +70,10 @@ def faces_for(run: Run, scale: SimpleNamespace) -> Faces:
     images, labels, offset = resize_uint8(main, several, scale.side), main.labels[several], int(main.labels.max()) + 1
     place = torch.full((len(main),), -1).scatter(0, several, torch.arange(len(several)))
     parts = {name: place[index] for name, index in parts.items()}
+    more = None
     if run.data == "auto" and not run.smoke:
-        more = for_page(run, "celeba_sub")
+        more, _ = load_or_reason(run, "celeba_sub")
+    if more is not None:
         seen = torch.cat([several[parts["test"]], several[parts["held out"]]])
         index = run.kept(strangers, more, main, seen, str(run.device))
         images = torch.cat([images, resize_uint8(more, index, scale.side)])
