@@ -11,6 +11,7 @@ SNAKEMAKE_ARGS ?= --cores all
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.workbook-installed
+TEST_STAMP := $(VENV)/.workbook-test-installed
 # idle threads sleep instead of spinning: on a shared machine spinning costs far more than it saves
 export OMP_WAIT_POLICY ?= PASSIVE
 # glibc keeps freed memory instead of giving it back after every layer, which costs CPU runs much of their time
@@ -26,7 +27,7 @@ book: $(STAMP)
 		--config profile=$(PROFILE) device=$(DEVICE) seed=$(SEED) pages="$(PAGES)"
 	@cat runs/$(PROFILE)/scoreboard.txt
 
-test: $(STAMP)
+test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest
@@ -34,11 +35,11 @@ test: $(STAMP)
 lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)
+bench: $(TEST_STAMP)
 	$(BIN)/python -m benchmarks --device $(DEVICE)
 
 cuda-kernel: $(STAMP)
@@ -57,3 +58,8 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV) (torch is several GB; once)"
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $(STAMP)
+
+$(TEST_STAMP): $(STAMP)
+	@echo "installing what the tests need into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(TEST_STAMP)
