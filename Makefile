@@ -13,6 +13,8 @@ SNAKEMAKE_ARGS ?= --cores all
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.workbook-installed
+TEST_STAMP := $(VENV)/.workbook-test-installed
+HTML_STAMP := $(VENV)/.workbook-html-installed
 # idle threads sleep instead of spinning: on a shared machine spinning costs far more than it saves
 export OMP_WAIT_POLICY ?= PASSIVE
 # glibc keeps freed memory instead of giving it back after every layer, which costs CPU runs much of their time
@@ -28,7 +30,7 @@ book: $(STAMP)
 		--config profile=$(PROFILE) device=$(DEVICE) seed=$(SEED) pages="$(PAGES)"
 	@cat runs/$(PROFILE)/scoreboard.txt
 
-test: $(STAMP)
+test: $(TEST_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
@@ -37,14 +39,14 @@ lab: $(STAMP)
 	$(BIN)/jupyter lab notebooks
 
 # a site of the stored pages, without running them: open runs/html/index.html
-html: $(STAMP)-html
+html: $(HTML_STAMP)
 	@$(BIN)/python -m lib.book html
 
-lint: $(STAMP)
+lint: $(TEST_STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(STAMP)
+bench: $(TEST_STAMP)
 	$(BIN)/python -m benchmarks --device $(DEVICE)
 
 cuda-kernel: $(STAMP)
@@ -64,6 +66,12 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --editable .
 	@touch $(STAMP)
 
-$(STAMP)-html: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --editable ".[html]"
-	@touch $@
+$(HTML_STAMP): $(STAMP)
+	@echo "installing what the HTML book needs into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[html]'
+	@touch $(HTML_STAMP)
+
+$(TEST_STAMP): $(STAMP)
+	@echo "installing what the tests need into $(VENV) (once)"
+	@$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(TEST_STAMP)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from lib.evaluation.verification import auc
+
 
 def overlap(first: Tensor, second: Tensor, bins: int = 50) -> float:
     """Overlap coefficient of two histograms on shared bins: 1 for equal shares everywhere, 0 for none in common."""
@@ -25,9 +27,8 @@ def cohens_d(first: Tensor, second: Tensor) -> float:
 def superiority(first: Tensor, second: Tensor) -> float:
     """Chance that a value of `first` exceeds one of `second`, ties half (the AUC): 0.5 where nothing differs."""
     first = first.flatten()
-    second = second.flatten().sort().values
-    below, not_above = (torch.searchsorted(second, first, right=right).double() for right in (False, True))
-    return ((below + not_above) / 2 / len(second)).mean().item()
+    both = torch.cat([first, second.flatten()])
+    return auc(both, torch.arange(len(both)) < len(first))
 
 
 def mean_where(values: Tensor, chosen: Tensor) -> float:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from lib.errors import WorkbookError
@@ -142,7 +141,9 @@ def mean_interval(
     drawn = torch.tensor(list(values), dtype=torch.float64)
     if len(drawn) < 2:
         raise WorkbookError(f"An interval of a mean needs two or more draws, not {len(drawn)}: raise the number.")
-    half = float(stats.t.ppf(0.5 + _level(level) / 2, len(drawn) - 1) * drawn.std() / len(drawn) ** 0.5)
+    from scipy.stats import t  # only here: importing it takes as long as half of torch
+
+    half = float(t.ppf(0.5 + _level(level) / 2, len(drawn) - 1) * drawn.std() / len(drawn) ** 0.5)
     mean = float(drawn.mean())
     found = Interval(mean, mean - half, mean + half, level, len(drawn), "Student's t")
     return constant_rate(found, drawn, top, examples or len(drawn))
@@ -152,7 +153,9 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Interval:
     """Wilson's interval of a proportion; honest also at 0 and at n successes, where a bootstrap has no width."""
     if not 0 <= successes <= n or n < 1:
         raise WorkbookError(f"wilson expects 0 to n successes of n >= 1 trials, not {successes} of {n}; give counts.")
-    ends = stats.binomtest(int(successes), int(n)).proportion_ci(_level(level), method="wilson")
+    from scipy.stats import binomtest  # only here: importing it takes as long as half of torch
+
+    ends = binomtest(int(successes), int(n)).proportion_ci(_level(level), method="wilson")
     return Interval(successes / n, float(ends.low), float(ends.high), level, n, "Wilson")
 
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import LongTensor, Tensor, nn
 
 from lib.attacks import PGD, Linf, in_batches, verification
@@ -73,6 +72,8 @@ def linear_probe(model: Recogniser, images: Tensor, labels: LongTensor) -> Probe
             "A probe tells at least two people apart, numbered from 0 without a gap, but "
             f"{len(people)} came, the first {people[:3].tolist()}: number them anew or add pictures to fit it on."
         )
+    from sklearn.linear_model import LogisticRegression  # only here: importing it takes a second
+
     features = embed_all(model, images)
     fitted = LogisticRegression(C=100.0, max_iter=2000).fit(features.cpu().numpy(), labels.cpu().numpy())
     weight, bias = (torch.as_tensor(part, dtype=torch.float32) for part in (fitted.coef_, fitted.intercept_))

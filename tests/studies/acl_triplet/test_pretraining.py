@@ -83,6 +83,14 @@ def test_the_extremes_equal_pytorch_metric_learning():
     torch.testing.assert_close(supervised_contrastive(both, labels, 0.3), theirs)
 
 
+def test_without_labels_it_is_lightly_s_nt_xent():
+    from lightly.loss import NTXentLoss as Theirs
+
+    both = rows()
+    theirs = Theirs(0.3)(*both.chunk(2))
+    torch.testing.assert_close(supervised_contrastive(both, UNLABELLED, 0.3), theirs)
+
+
 def test_the_loss_is_float32_under_autocast():
     both = rows()
     with torch.autocast("cpu", torch.bfloat16):

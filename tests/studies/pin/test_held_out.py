@@ -3,16 +3,20 @@ import torch
 from torch import nn
 
 from lib.data.examples import ImagePairs
-from lib.evaluation import auc, eer
+from lib.evaluation import eer
 from lib.models import GrayInput, from_module, quick, similarity
 from lib.models.small import SmallRecogniser
 from lib.studies.pin.held_out import HeldOutError, misordered
 
 
-def test_misordered_is_one_minus_auc():
+def test_misordered_counts_couples():
     draw = torch.Generator().manual_seed(0)
     scores, same = torch.randint(0, 6, (40,), generator=draw) / 5, torch.arange(40) < 15
-    assert misordered(scores, same) == pytest.approx(1 - auc(scores, same))
+    gap = scores[same][:, None] - scores[~same]
+    wanted = ((gap < 0).double() + (gap == 0).double() / 2).mean().item()
+    assert misordered(scores, same) == pytest.approx(wanted)
+    order = torch.randperm(40, generator=draw)
+    assert misordered(scores[order], same[order]) == misordered(scores, same)
 
 
 def test_without_a_budget_it_is_the_clean_error():
