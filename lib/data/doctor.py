@@ -7,21 +7,34 @@ import pandas as pd
 from lib.data.loading import load, locate
 from lib.data.readers import archives
 from lib.data.readers.archives import open_store, sha256
-from lib.data.registry import SETS, Entry
+from lib.data.registry import PAGES, SETS, WEIGHTS, Entry, Weights, touched
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
+from lib.paths import data_root, package_file
 
-COLUMNS = ("set", "status", "file", "images", "classes", "pairs", "integrity", "to get it")
+COLUMNS = ("set", "status", "pages", "file", "images", "classes", "pairs", "integrity", "to get it")
 BLOCK = 512
 
 
 def doctor(root: str | Path | None = None, full: bool = False) -> pd.DataFrame:
-    """One row per set: status (found, corrupt, embedded, download, ask), file, counts, integrity, how to get it.
+    """One row per set: status (found, corrupt, embedded, download, ask), the pages that want it, file, counts, ...
 
-    Of every set found the first image is read, and the SHA-256 of published archives compared; `full` reads every
-    image. Nothing is downloaded, and no row holds a path outside the data root.
+    After the sets come the files of weights. Of every set found the first image is read, and the SHA-256 of published
+    archives compared; `full` reads every image. Images of a folder are read, and a broken one found, on use. Nothing
+    is downloaded, and no row holds a path outside the data root.
     """
-    return pd.DataFrame([_row(name, entry, root, full) for name, entry in SETS.items()], columns=list(COLUMNS))
+    sets = [_row(name, entry, root, full) for name, entry in SETS.items()]
+    rows = [(name, status, touched(PAGES.get(name, ())), *rest) for name, status, *rest in sets]
+    return pd.DataFrame(rows + [_weights(each, root) for each in WEIGHTS], columns=list(COLUMNS))
+
+
+def _weights(each: Weights, root: str | Path | None) -> tuple:
+    """The row of a file of weights."""
+    base = Path(root).expanduser() if root else data_root()
+    here = package_file(each.package, each.name) is not None if each.package else (base / each.name).exists()
+    file = f"{each.package}: {Path(each.name).name}" if each.package else each.name
+    status = "found" if here else "install" if each.package else "ask"
+    return each.what, status, touched(each.pages), file, "", "", "", "", "" if here else each.ask
 
 
 def healthy(table: pd.DataFrame) -> bool:
@@ -34,7 +47,7 @@ def _row(name: str, entry: Entry, root: str | Path | None, full: bool) -> tuple:
         return name, "embedded", "", "", "", "", "", "comes with the book"
     found = locate(name, root)
     if not found:
-        return name, "download" if entry.download else "ask", "", "", "", "", "", entry.ask
+        return name, "download" if entry.fetch else "ask", "", "", "", "", "", entry.ask
     path, file = found
     try:
         hashed = [_hashed(each) for each in (path, *(path.parent / more for more in entry.beside)) if each.exists()]
@@ -43,7 +56,8 @@ def _row(name: str, entry: Entry, root: str | Path | None, full: bool) -> tuple:
     except WorkbookError as error:
         return name, "corrupt", file, "", "", "", str(error), "replace it"
     pairs = " + ".join(f"{kind} {len(some)}" for kind, some in images.pairs.items())
-    checks = [*dict.fromkeys(check for check in hashed if check), "all images read" if full else "first image read"]
+    later = "first image read" + (", the others on use" if path.is_dir() else "")
+    checks = [*dict.fromkeys(check for check in hashed if check), "all images read" if full else later]
     return name, "found", file, len(images), len(images.classes), pairs, ", ".join(checks), ""
 
 
@@ -64,10 +78,12 @@ def _read(images: ImageSet, full: bool) -> None:
 
 
 def show(table: pd.DataFrame) -> str:
-    """The table as aligned text, one line per set."""
+    """The table as aligned text, one line per set or file."""
     lines = []
     for row in table.to_dict("records"):
         counts = f"{row['images']} images, {row['classes']} classes" if row["images"] != "" else ""
-        facts = [row["file"], counts, row["pairs"] and f"pairs {row['pairs']}", row["integrity"], row["to get it"]]
+        pages = row["pages"] and f"pages {row['pages']}"
+        facts = [row["file"], pages, counts, row["pairs"] and f"pairs {row['pairs']}", row["integrity"]]
+        facts.append(row["to get it"])
         lines.append(f"{row['set']:<14} {row['status']:<9} {'; '.join(fact for fact in facts if fact)}")
     return "\n".join(lines)

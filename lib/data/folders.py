@@ -1,11 +1,16 @@
 """The door for one's own faces: any folder (or zip) of images as a set."""
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from lib.data.detection import SHA256
 from lib.data.photos import CHOICES, FoundFaces, find_in_store, read_picture, write_aligned
-from lib.data.readers.archives import Store, open_store
+from lib.data.readers.archives import Store, digest, open_store
 from lib.data.readers.decode import from_files, image_files
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
@@ -66,6 +71,36 @@ def own_faces(path: str | Path) -> ImageSet:
     if images.left_out:
         _check_people(path, images.names)
     return images
+
+
+def with_others(own: ImageSet, others: ImageSet) -> ImageSet:
+    """One's own faces, and after them those of a set of other people, to fit on: `splits` own and others.
+
+    No pair is drawn from the others. Both sets need one size of image.
+    """
+    labels = torch.cat([own.labels, others.labels + len(own.classes)])
+    return ImageSet(
+        name=own.name,
+        source=f"{own.source}; other people to fit on: {others.source}",
+        labels=labels,
+        classes=[*own.classes, *(f"other: {who}" for who in others.classes)],
+        names=[*own.names, *(f"other: {name}" for name in others.names)],
+        read=partial(_read_both, own=own, others=others),
+        fingerprint=digest([own.fingerprint, others.fingerprint]),
+        splits={"own": torch.arange(len(own)), "others": torch.arange(len(own), len(labels))},
+        credit=others.credit,
+        left_out=own.left_out,
+    )
+
+
+def _read_both(index: Sequence[int], own: ImageSet, others: ImageSet) -> Tensor:
+    at = torch.as_tensor(index)
+    sides = ((at < len(own), own, 0), (at >= len(own), others, len(own)))
+    parts = [(side, images.read((at[side] - start).tolist())) for side, images, start in sides if side.any()]
+    out = parts[0][1].new_empty(len(at), *parts[0][1].shape[1:])
+    for side, pixels in parts:
+        out[side] = pixels
+    return out
 
 
 def align_folder(path: str | Path, out: str | Path, choose: str = CHOICES[0]) -> FoundFaces:

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from filelock import FileLock
+
 from lib.data.readers.archives import open_store
 from lib.data.registry import SETS, Entry, load_procedural
 from lib.data.sets import ImageSet
@@ -34,8 +36,8 @@ def load(name: str, *, where: str = "auto", root: str | Path | None = None, **op
         return _stand_in(entry, options)
     if where != "download" and (found := locate(name, root)):
         return entry.load(open_store(*found), **options)
-    if where != "root" and entry.download:
-        return _download(name, entry, options)
+    if where != "root" and entry.fetch:
+        return entry.load(open_store(fetch(name, root)), **options)
     raise MissingData(f"{_missing(name, entry, root)}: put it there or set WORKBOOK_DATA; {entry.ask}.")
 
 
@@ -82,9 +84,23 @@ def _stand_in(entry: Entry, options: dict[str, object]) -> ImageSet:
     return loader(**settings | {key: value for key, value in options.items() if key in known and value is not None})
 
 
-def _download(name: str, entry: Entry, options: dict[str, object]) -> ImageSet:
+def fetch(name: str, root: str | Path | None = None) -> Path:
+    """Put the set `name` into the data root, from the addresses that its library publishes; where it lies then.
+
+    A stopped download goes on where it was, hashes are checked, and two pages that want one set wait for each other.
+    Raises MissingData where that fails, and WorkbookError for a set that cannot be downloaded.
+    """
+    if name not in SETS or not SETS[name].fetch:
+        able = choices([each for each, entry in SETS.items() if entry.fetch])
+        raise WorkbookError(f"'{name}' is no set that can be fetched; these can: {able}.")
+    entry, base = SETS[name], Path(root).expanduser() if root else data_root()
+    place = base / entry.fetched
     try:
-        return entry.download(**options)
+        base.mkdir(parents=True, exist_ok=True)
+        with FileLock(base / f".fetch-{entry.fetched}.lock"):
+            if not place.exists():
+                print(f"fetching {name} into the data root")
+                entry.fetch(base)
     except WorkbookError:
         raise
     except Exception as error:  # whatever a library, a server or a full disk may raise
@@ -92,6 +108,7 @@ def _download(name: str, entry: Entry, options: dict[str, object]) -> ImageSet:
             f"The set '{name}' is not in the data root, and its download by {entry.library} failed "
             f"({type(error).__name__}): try again with a network, or put {entry.files[0]} into the data root."
         ) from error
+    return place
 
 
 def _missing(name: str, entry: Entry, root: str | Path | None) -> str:

@@ -1,5 +1,7 @@
 """From photographs as they come from a camera to aligned faces: one face per picture, brought to the template."""
 
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,7 @@ from lib.progress import progress
 CHOICES = ("largest", "centre")  # which face of a picture is meant
 CHUNK = 128  # pictures whose faces are found, and kept, at once: a stop loses no more than these
 LIST = "no_face.txt"
+LOCK = threading.Lock()
 
 
 class FoundFaces(NamedTuple):
@@ -51,25 +54,58 @@ def choose_face(faces: Faces, size: tuple[int, int], choose: str = "largest") ->
 
 
 def find_in_store(store: Store, files: list[str], choose: str = "largest") -> FoundFaces:
-    """The face meant in each of a store's pictures. Found once: what was found is kept, so that a stop loses little.
+    """The face meant in each of a store's pictures, and the pictures without one; see `find_points`.
 
-    choose: "largest", or "centre" for pictures with bystanders. Raises WorkbookError for another word, for a picture
-    that cannot be read, and where no picture shows a face.
+    Raises WorkbookError where no picture shows a face.
     """
-    if choose not in CHOICES:
-        raise WorkbookError(f"choose='{choose}' names no face of a picture: it is one of {choices(CHOICES)}.")
-    chunks = [files[at : at + CHUNK] for at in range(0, len(files), CHUNK)]
-    told = progress(chunks, f"finding faces in {store.label}, {CHUNK} pictures a step")
-    points = torch.cat([kept(points_of, store, chunk, choose, SHA256) for chunk in told])
+    points = find_points(store, files, choose)
     found = ~points[:, 0, 0].isnan()
     if not found.any():
         raise WorkbookError(
             f"No face was found in any of the {len(files)} pictures of {store.label}: give photographs of faces, "
             "or leave out align where they are aligned crops already."
         )
-    seen = found.tolist()
-    here = [name for name, face in zip(files, seen, strict=True) if face]
-    return FoundFaces(here, points[found].numpy(), [name for name, face in zip(files, seen, strict=True) if not face])
+    seen = list(zip(files, found.tolist(), strict=True))
+    return FoundFaces([name for name, face in seen if face], points[found].numpy(), [n for n, face in seen if not face])
+
+
+def find_points(store: Store, files: list[str], choose: str = "largest") -> torch.Tensor:
+    """Five points (n, 5, 2) of the face meant in each picture, in pixels; nan where a picture shows none.
+
+    choose: "largest", or "centre" for pictures with bystanders. What was found is kept, so that a stop loses little and
+    no picture is searched twice. Raises WorkbookError for another word and for a picture that cannot be read.
+    """
+    if choose not in CHOICES:
+        raise WorkbookError(f"choose='{choose}' names no face of a picture: it is one of {choices(CHOICES)}.")
+    chunks = [files[at : at + CHUNK] for at in range(0, len(files), CHUNK)]
+    told = progress(chunks, f"finding faces in {store.label}, {CHUNK} pictures a step")
+    return torch.cat([kept(points_of, store, chunk, choose, SHA256) for chunk in told])
+
+
+class MatricesWhenRead(Sequence):
+    """The similarity (2, 3) of each picture to the template at `size` pixels, found when first asked for.
+
+    For sets of which a page reads a part. The face nearest the centre is taken; pictures without one get `crop`.
+    """
+
+    def __init__(self, store: Store, files: list[str], size: int, crop: np.ndarray):
+        self.store = store
+        self.files = files
+        self.size = size
+        self.crop = crop
+        self.points: dict[int, torch.Tensor] = {}  # by chunk
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, at: int) -> np.ndarray:
+        chunk, place = divmod(at, CHUNK)
+        with LOCK:  # pictures are read by several threads
+            if chunk not in self.points:
+                names = self.files[chunk * CHUNK : (chunk + 1) * CHUNK]
+                self.points[chunk] = find_points(self.store, names, "centre")
+        points = self.points[chunk][place].numpy()
+        return self.crop if np.isnan(points).any() else similarity(points, TEMPLATE * self.size / 112)
 
 
 def points_of(store: Store, files: list[str], choose: str, weights: str) -> torch.Tensor:

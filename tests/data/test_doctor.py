@@ -7,6 +7,7 @@ from lib.data import SETS, doctor
 from lib.data.__main__ import main
 from lib.data.doctor import healthy
 from lib.data.readers import archives
+from lib.data.registry import WEIGHTS
 from lib.errors import WorkbookError
 from lib.paths import ROOT
 from tests.conftest import needs_data
@@ -21,10 +22,13 @@ def row(table, name):
 
 def test_an_empty_root(root):
     table = doctor()
-    assert list(table["set"]) == list(SETS)
+    assert list(table["set"]) == [*SETS, *(each.what for each in WEIGHTS)]
     status = table.set_index("set")["status"]
     assert status[["procedural", "digits", "lfw", "cfp", "cifar10"]].tolist() == [
         "embedded", "embedded", "download", "ask", "download"]  # fmt: skip
+    assert status["second recogniser"] == "ask"
+    assert status["face detector"] == "found"
+    assert row(table, "celeba_sub")["pages"] == "04, 07, 08"
     assert healthy(table)
     assert main(["doctor"]) == 0
 
@@ -37,7 +41,7 @@ def test_found_counts_and_no_path_in_the_table(root, capsys):
     assert str(root) not in doctor().to_csv()
     assert main(["doctor", "--root", str(root)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(SETS)
+    assert len(lines) == len(SETS) + len(WEIGHTS)
     assert any(line.startswith("att ") and "2 images, 1 classes" in line for line in lines)
 
 
@@ -55,6 +59,11 @@ def test_a_damaged_image_deep_inside_needs_full(root):
     table = doctor(full=True)
     assert row(table, "att")["status"] == "corrupt"
     assert main(["doctor", "--full"]) == 1
+
+
+def test_a_folder_says_that_its_images_are_read_on_use(root):
+    write(root, ATT)
+    assert row(doctor(), "att")["integrity"] == "first image read, the others on use"
 
 
 def test_a_wrong_hash(root, monkeypatch):

@@ -82,5 +82,5 @@ def test_faces_have_the_procedural_stand_in(root):
 def test_every_set_says_how_to_get_it():
     for name, entry in SETS.items():
         assert entry.ask or not entry.files, name
-        assert bool(entry.download) == bool(entry.library), name
+        assert bool(entry.fetch) == bool(entry.library) == bool(entry.fetched), name
         assert entry.stand_in[0] in SETS, name

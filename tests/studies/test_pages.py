@@ -74,9 +74,10 @@ def own(tmp_path_factory):
 
 
 @pytest.mark.parametrize("profile", ["smoke", "laptop"])
-def test_one_own_faces_serve_a_page(own, profile):
+def test_one_own_faces_serve_a_page(own, profile, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORKBOOK_DATA", str(tmp_path))
     run = page(profile, data=f"folder:{own}")
-    images = for_page(run, "lfw")
+    images = for_page(run, "lfw", others=profile != "smoke")
     assert run.ledger.header["data"] == ["folder: mine"]
     assert (len(images), len(images.classes), images.pairs) == (60, 20, {})
     pairs = official_pairs(images)
@@ -84,6 +85,19 @@ def test_one_own_faces_serve_a_page(own, profile):
         assert len(other_people(images, part, 60)) == 30
     assert len(pairs_for(images, 40)) == 40
     assert len(pairs_for(images, 400)) == len(pairs) == 120
+
+
+def test_other_people_to_fit_on_follow_one_s_own(own):
+    run = page("smoke", data=f"folder:{own}")
+    images, alone = for_page(run, "lfw"), for_page(run, "lfw", others=False)
+    assert run.ledger.header["data"][0] == "folder: mine; other people to fit on: embedded: procedural faces"
+    assert torch.equal(official_pairs(images).first, official_pairs(alone).first)
+    found = other_people(images, official_pairs(images), 5)
+    assert len(found) == 5
+    assert (found >= len(alone)).all()
+    mixed = images.images([len(alone) + 3, 7])
+    assert torch.equal(mixed[1], alone.images([7])[0])
+    assert torch.equal(mixed[0], load("procedural").images([3])[0])
 
 
 def test_sections_that_need_another_set_say_so(own, capsys):

@@ -1,23 +1,28 @@
 """Face sets with people as labels: LFW, CFP, the CelebA part, AT&T, Olivetti."""
 
 import hashlib
+import tempfile
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.functional import interpolate
 
 from lib.data.alignment import TEMPLATE, similarity
+from lib.data.download import fetch_file, unpack
 from lib.data.pairs import cfp_pairs, lfw_pairs
+from lib.data.photos import MatricesWhenRead, find_points
 from lib.data.readers.archives import Store, open_store
 from lib.data.readers.decode import from_files, image_files, numbered, read_array
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
 LFW_CREDIT = "Labeled Faces in the Wild (Huang et al. 2007)"
-# Mean eyes, nose and mouth corners of LFW's 250x250 pictures, rounded to half a pixel: with no landmarks of its own,
-# every funneled picture gets the one crop that brings these five points to the template.
+FUNNELED = "lfw_funneled"  # the folder of raw pictures in scikit-learn's archive
+# Mean eyes, nose and mouth corners of LFW's 250x250 pictures, rounded to half a pixel.
 LFW_POINTS = np.array([[104.5, 112], [145, 112], [125, 136.5], [107.5, 156], [142.5, 156]])
+OLIVETTI = "olivetti_py3.pkz"
 PARTITIONS = ("train", "val", "test")
 
 
@@ -36,11 +41,12 @@ def load_lfw(
 ) -> ImageSet:
     """LFW, 13 233 RGB images of 5 749 people; `pairs['view2']` where its list lies beside: 6000 pairs in 10 folds.
 
-    Aligned images are taken as they are; a folder `lfw_funneled` gets one fixed crop to the 112x112 template.
+    Aligned images are taken as they are. In a folder `lfw_funneled` of raw pictures the face nearest the centre is
+    found, when it is first read, and brought to the template; where none is found the picture gets the mean crop.
     """
     files = image_files(store)
     stems = [file.split("/")[-1].rsplit(".", 1)[0] for file in files]
-    matrix = similarity(LFW_POINTS, TEMPLATE * size / 112) if store.path.name == "lfw_funneled" else None
+    crop = similarity(LFW_POINTS, TEMPLATE * size / 112)
     lists = [store.path.parent / file for file in ("lfw_pairs.txt", "pairs.txt")]
     found = next((path for path in lists if path.is_file()), None)
     text = found.read_text(errors="replace") if found else ""
@@ -50,7 +56,7 @@ def load_lfw(
         files,
         [stem.rsplit("_", 1)[0] for stem in stems],
         size=size,
-        matrices=None if matrix is None else [matrix] * len(files),
+        matrices=MatricesWhenRead(store, files, size, crop) if store.path.name == FUNNELED else None,
         source=source,
         salt=text,
         pairs={"view2": lfw_pairs(text, {stem: at for at, stem in enumerate(stems)}, found.name)} if found else {},
@@ -58,17 +64,19 @@ def load_lfw(
     )
 
 
-def download_lfw(*, size: int = 112) -> ImageSet:
-    """LFW as scikit-learn hosts it (funneled, 250x250, about 230 MB), cropped the same way for every picture.
+def fetch_lfw(root: Path) -> None:
+    """LFW as scikit-learn publishes it (funneled, 250x250, 233 MB) and its pairs, as `lfw_funneled` and `pairs.txt`.
 
-    scikit-learn fetches and unpacks; the pictures are then read one by one, since all of them as floats fill 10 GB.
+    Its faces are found at once, so that no page waits for it.
     """
-    from sklearn.datasets import fetch_lfw_people, get_data_home
+    from sklearn.datasets import _lfw as published
 
-    pixel = (slice(0, 1), slice(0, 1))
-    fetch_lfw_people(funneled=True, color=True, resize=None, slice_=pixel, min_faces_per_person=500)
-    store = open_store(Path(get_data_home()) / "lfw_home" / "lfw_funneled")
-    return load_lfw(store, size=size, source="download: scikit-learn")
+    pairs = next(target for target in published.TARGETS if target.filename == "pairs.txt")
+    archive = published.FUNNELED_ARCHIVE
+    fetch_file(pairs.url, root / pairs.filename, pairs.checksum)
+    unpack(fetch_file(archive.url, root / archive.filename, archive.checksum), root / FUNNELED, FUNNELED)
+    store = open_store(root / FUNNELED)
+    find_points(store, image_files(store), "centre")
 
 
 def load_cfp(store: Store, *, size: int = 112) -> ImageSet:
@@ -121,29 +129,36 @@ def _rows(store: Store, name: str) -> list[list[str]]:
 
 
 def load_att(store: Store, *, size: int | None = None) -> ImageSet:
-    """AT&T (ORL): 400 gray images 112x92 of 40 people, ten each."""
+    """AT&T (ORL): 400 gray images 112x92 of 40 people, ten each; else Olivetti, scikit-learn's cut of them."""
+    if store.path.name == OLIVETTI:
+        return load_olivetti(store, size=size)
     files = image_files(store)
     keys = [person(name) for name in files]
     return from_files("att", store, files, keys, mode="L", size=size, credit="AT&T Laboratories Cambridge")
 
 
-def olivetti(home: str | None, download: bool, source: str) -> ImageSet:
-    """Olivetti through scikit-learn: 400 gray images 64x64 of 40 people, the AT&T faces in scikit-learn's cut."""
+def load_olivetti(store: Store, *, size: int | None = None) -> ImageSet:
+    """Olivetti through scikit-learn: 400 gray images 64x64 of 40 people, the AT&T faces in scikit-learn's cut.
+
+    Another `size` interpolates.
+    """
     from sklearn.datasets import fetch_olivetti_faces
 
-    bunch = fetch_olivetti_faces(data_home=home, download_if_missing=download)
+    bunch = fetch_olivetti_faces(data_home=str(store.path.parent), download_if_missing=False)
     array = torch.from_numpy(np.rint(bunch.images * 255).astype(np.uint8)).unsqueeze(1)
-    return from_array("olivetti", source, array, [f"{label + 1}" for label in bunch.target], credit="AT&T Cambridge")
+    if size and size != array.shape[-1]:
+        array = interpolate(array.float(), size, mode="bilinear").round().byte()
+    keys = [f"{label + 1}" for label in bunch.target]
+    return from_array("olivetti", f"data root: {store.label}", array, keys, credit="AT&T Cambridge")
 
 
-def load_olivetti(store: Store) -> ImageSet:
-    """Olivetti from scikit-learn's own file in the data root."""
-    return olivetti(str(store.path.parent), False, f"data root: {store.label}")
+def fetch_olivetti(root: Path) -> None:
+    """Olivetti as scikit-learn publishes it (4 MB), checked and packed by scikit-learn itself."""
+    from sklearn.datasets import fetch_olivetti_faces
 
-
-def download_olivetti() -> ImageSet:
-    """Olivetti as scikit-learn hosts it (4 MB)."""
-    return olivetti(None, True, "download: scikit-learn")
+    with tempfile.TemporaryDirectory(dir=root, prefix=".olivetti-") as scratch:
+        fetch_olivetti_faces(data_home=scratch)
+        Path(scratch, OLIVETTI).replace(root / OLIVETTI)
 
 
 def from_array(name: str, source: str, array: torch.Tensor, keys: list[str], **rest: object) -> ImageSet:

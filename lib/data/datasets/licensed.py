@@ -3,11 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from lib.data.alignment import TEMPLATE, similarity
-from lib.data.datasets.faces import PARTITIONS, load_lfw
+from lib.data.datasets.faces import PARTITIONS, load_celeba_sub, load_lfw
+from lib.data.download import check_and_place, unpack
 from lib.data.pairs import FOLDS, pairs_of
 from lib.data.readers.archives import Store
 from lib.data.readers.decode import from_files, image_files, numbered
@@ -16,6 +19,13 @@ from lib.errors import WorkbookError
 
 # Mean eyes, nose and mouth corners of CelebA's aligned 178x218 pictures, rounded to half a pixel.
 CELEBA_POINTS = [[69.5, 111], [107.5, 111], [88, 135], [72, 152], [105, 152]]
+CELEBA_PART = Path(__file__).with_name("celeba_part.txt")
+CELEBA_FILES = (
+    "img_align_celeba.zip",
+    "identity_CelebA.txt",
+    "list_eval_partition.txt",
+    "list_landmarks_align_celeba.txt",
+)
 RAF_EXPRESSIONS = ["surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral"]  # labels 1 to 7
 
 
@@ -75,6 +85,71 @@ def load_celeba(store: Store, *, size: int | None = None, source: str | None = N
         attributes={"partition": parts},
         credit="CelebA (Liu et al. 2015)",
     )
+
+
+def load_celeba_part(store: Store, *, size: int = 112, suspect: bool = False) -> ImageSet:
+    """The part of CelebA that the book learns and tests on: 6 272 images of 299 people, aligned by CelebA's own points.
+
+    `CELEBA_PART` names the images, a minus sign the 146 doubtful ones, left out unless `suspect`. Reads a folder as
+    torchvision lays it out; `splits` follow the official partition. A folder or zip of prepared crops is read by
+    `load_celeba_sub`.
+    """
+    if not store.find("identity_CelebA.txt"):
+        return load_celeba_sub(store, size=size, suspect=suspect)
+    listed = [int(word) for word in CELEBA_PART.read_text().split()]
+    names = [f"{abs(number):06d}.jpg" for number in listed if number > 0 or suspect]
+    places = {name.split("/")[-1]: name for name in image_files(store) if "/img_align_celeba/" in f"/{name}"}
+    lost = [name for name in names if name not in places]
+    if lost:
+        raise WorkbookError(f"{store.label} lacks {len(lost)} images, such as {lost[0]}: fetch CelebA again.")
+    parts = torch.tensor(_look_up(store, _table(store, "list_eval_partition.txt"), names))
+    return from_files(
+        "celeba_sub",
+        store,
+        [places[name] for name in names],
+        [f"{who:05d}" for who in _look_up(store, _table(store, "identity_CelebA.txt"), names)],
+        size=size,
+        matrices=[similarity(points, TEMPLATE * size / 112) for points in _celeba_points(store, names)],
+        salt=str(suspect),
+        splits={part: (parts == at).nonzero().flatten() for at, part in enumerate(PARTITIONS) if at in parts},
+        attributes={"partition": parts},
+        credit="CelebA (Liu et al. 2015)",
+    )
+
+
+def _celeba_points(store: Store, names: list[str]) -> list[np.ndarray]:
+    """Eyes, nose and mouth corners (5, 2) of each image in pixels; the mean ones where CelebA's list is not there."""
+    listed = store.find("list_landmarks_align_celeba.txt")
+    if not listed:
+        return [np.array(CELEBA_POINTS)] * len(names)
+    rows = {words[0]: words[1:] for line in store.text(listed).splitlines() if len(words := line.split()) == 11}
+    try:
+        return [np.array(rows[name], dtype=float).reshape(5, 2) for name in names]
+    except (KeyError, ValueError):
+        raise WorkbookError(f"{listed} in {store.label} does not list all images: fetch it again.") from None
+
+
+def fetch_celeba(root: Path) -> None:
+    """CelebA as torchvision names it (1.4 GB, from a drive that limits downloads a day), as the folder `celeba`.
+
+    Each file is checked by the MD5 that torchvision publishes; a transfer that broke off is resumed.
+    """
+    import gdown
+    import torchvision
+
+    folder = root / ".celeba-arriving"  # it gets its name when it is whole
+    images = folder / "img_align_celeba"
+    folder.mkdir(exist_ok=True)
+    for drive_id, md5, name in torchvision.datasets.CelebA.file_list:
+        target = folder / name
+        if name not in CELEBA_FILES or target.exists() or (name == CELEBA_FILES[0] and images.exists()):
+            continue
+        part = target.with_name(f"{name}.part")
+        gdown.download(id=drive_id, output=str(part), resume=True)
+        check_and_place(part, target, md5)
+    if not images.exists():
+        unpack(folder / CELEBA_FILES[0], images, images.name)
+    folder.replace(root / "celeba")
 
 
 def _table(store: Store, name: str) -> dict[str, int]:

@@ -8,11 +8,11 @@ import torch
 from torch.nn.functional import interpolate
 
 from lib.data.datasets.faces import from_array
+from lib.data.download import fetch_file, unpack
 from lib.data.readers.archives import Store, digest
 from lib.data.readers.decode import from_files, image_files, natural, read_array
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
-from lib.paths import data_root
 
 BINARIES = {"cifar-10-batches-py": ("cifar10", "CIFAR10"), "cifar-100-python": ("cifar100", "CIFAR100")}
 CIFAR_CREDIT = "CIFAR (Krizhevsky 2009)"
@@ -24,37 +24,29 @@ def load_cifar(store: Store, *, name: str) -> ImageSet:
     Read from torchvision's binaries, whose checksums it verifies, or from `<split>/<class>/<index>.png`.
     """
     if store.path.name in BINARIES:
-        return _binaries(name, store.path.parent, False, f"data root: {store.label}")
+        return _binaries(name, store.path.parent, f"data root: {store.label}")
     files = sorted(image_files(store), key=lambda file: (file.split("/")[-3:-2] != ["train"], file.split("/")[-1]))
     words = [["", "", *file.split("/")] for file in files]
     splits = by_split(store, [word[-3] for word in words], ("train", "test"))
     return from_files(name, store, files, [word[-2] for word in words], splits=splits, credit=CIFAR_CREDIT)
 
 
-def download_cifar(*, name: str) -> ImageSet:
-    """CIFAR as torchvision fetches it (170 MB), kept in the data root where that can be written."""
-    return _binaries(name, downloads(), True, "download: torchvision")
+def fetch_cifar(root: Path, *, name: str) -> None:
+    """CIFAR as torchvision publishes it (170 MB), as the folder of binaries that torchvision reads."""
+    import torchvision
+
+    kind = getattr(torchvision.datasets, dict(BINARIES.values())[name])
+    archive = fetch_file(kind.url, root / kind.filename, kind.tgz_md5)
+    unpack(archive, root / kind.base_folder, kind.base_folder)
 
 
-def downloads() -> Path:
-    """Where torchvision's downloads are kept: the data root."""
-    root = data_root()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        raise WorkbookError("The data root cannot be made: set WORKBOOK_DATA to a folder that you may write.") from None
-    return root
-
-
-def _binaries(name: str, root: Path, download: bool, source: str) -> ImageSet:
+def _binaries(name: str, root: Path, source: str) -> ImageSet:
     import torchvision
 
     kind = getattr(torchvision.datasets, dict(BINARIES.values())[name])
     try:
-        parts = [kind(root, train=train, download=download) for train in (True, False)]
+        parts = [kind(root, train=train) for train in (True, False)]
     except RuntimeError as error:
-        if download:
-            raise
         raise WorkbookError(f"{source.split(': ')[-1]} is not whole (its checksums differ): fetch it again.") from error
     array = torch.from_numpy(np.concatenate([part.data for part in parts])).permute(0, 3, 1, 2).contiguous()
     n = len(parts[0])

@@ -59,7 +59,7 @@ def faces_for(run: Run, scale: SimpleNamespace) -> Faces:
     With data="celeba" the official partition takes the place of the dealing. People of the CelebA part who may be
     among LFW's held-out or test people are left out, found by a recogniser that no result depends on.
     """
-    main = for_page(run, "lfw")
+    main = for_page(run, "lfw", others=False)
     several = with_mates(main.labels)
     if "val" in main.splits:
         parts = {"test": main.splits["val"], "held out": main.splits["test"], "learn": main.splits["train"]}

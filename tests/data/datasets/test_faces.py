@@ -1,10 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
 from lib.data import load, without_people
-from lib.data.alignment import TEMPLATE
-from lib.data.datasets import faces
 from lib.errors import WorkbookError
 from tests.conftest import needs_data
 from tests.data.conftest import picture, write, write_zip
@@ -33,46 +30,6 @@ def test_lfw_miniature_with_and_without_pairs(root):
     assert images.fingerprint != alone.fingerprint
     assert images.images().shape == (4, 3, 112, 112)
     assert images.names[0] == "lfw/Ada/Ada_0001.jpg"
-
-
-def test_lfw_as_scikit_learn_downloads_it(root, tmp_path, monkeypatch):
-    """The library fetches, then the pictures are cropped so that the mean points meet the template."""
-    import sklearn.datasets
-
-    spots = np.zeros((250, 250, 3), np.uint8)
-    for x, y in faces.LFW_POINTS.round().astype(int):
-        spots[y - 2 : y + 2, x - 2 : x + 2] = 255
-    from tests.data.datasets.test_objects import png
-
-    home = tmp_path / "sklearn"
-    files = {f"lfw_home/lfw_funneled/{name[4:]}": png(spots) for name in PEOPLE}
-    asked = {}
-
-    def fetch(**settings):
-        asked.update(settings)
-        write(home, files | {"lfw_home/pairs.txt": LIST, "lfw_home/lfw_funneled/pairs_01_train.txt": "no image"})
-
-    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", fetch)
-    monkeypatch.setattr(sklearn.datasets, "get_data_home", lambda: str(home))
-    images = load("lfw")
-    assert (images.source, len(images), len(images.pairs["view2"])) == ("download: scikit-learn", 4, 4)
-    assert asked["funneled"]
-    assert asked["color"]
-    seen = images.images([0])[0, 0]
-    for x, y in TEMPLATE.round().astype(int):
-        assert seen[y - 2 : y + 3, x - 2 : x + 3].max() > 0.7
-
-
-def test_a_failed_download_is_one_sentence(root, monkeypatch, tmp_path):
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "none"))
-    import sklearn.datasets
-
-    def fail(**settings):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(sklearn.datasets, "fetch_lfw_people", fail)
-    with pytest.raises(WorkbookError, match=r"download by scikit-learn failed \(OSError\)"):
-        load("lfw")
 
 
 def test_cfp_miniature(root):
@@ -111,20 +68,6 @@ def test_celeba_sub_miniature(root):
     assert [name[-10:] for name in images.names] == ["000001.jpg", "000003.jpg", "000004.jpg"]
     assert {part: index.tolist() for part, index in images.splits.items()} == {"train": [0], "test": [1, 2]}
     assert len(load("celeba_sub", suspect=True)) == 4
-
-
-def test_olivetti_through_scikit_learn(root, monkeypatch):
-    import sklearn.datasets
-    from sklearn.utils import Bunch
-
-    shades = np.linspace(0, 1, 400, dtype=np.float32)[:, None, None] * np.ones((1, 64, 64), np.float32)
-    bunch = Bunch(images=shades, target=np.arange(400) // 10)
-    monkeypatch.setattr(sklearn.datasets, "fetch_olivetti_faces", lambda **settings: bunch)
-    images = load("olivetti")
-    assert (len(images), len(images.classes), images.source) == (400, 40, "download: scikit-learn")
-    assert (images.images() - torch.from_numpy(shades)[:, None]).abs().max() < 0.5 / 255 + 1e-6
-    write(root, {"olivetti_py3.pkz": b"x"})
-    assert load("olivetti").source == "data root: olivetti_py3.pkz"
 
 
 @needs_data("lfw112.zip", "lfw_pairs.txt")
