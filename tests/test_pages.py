@@ -148,7 +148,7 @@ def pictures(path):
         for tag in re.findall(r"<img [^>]*>", data.get("text/html", "")):
             alt = re.search(r'alt="([^"]*)"', tag)
             kind = re.search(r"data:image/([a-z]+)", tag)
-            found.append((alt[1] if alt else "", kind[1] if kind else "", metadata))
+            found.append((alt[1] if alt else "", kind[1] if kind else "", metadata.get("text/html", {})))
     return found
 
 
@@ -199,7 +199,9 @@ def test_the_rules_can_fail(monkeypatch, tmp_path):
     markdown, coded = nbformat.v4.new_markdown_cell, nbformat.v4.new_code_cell
     bad = nbformat.v4.new_output("display_data", {"text/html": '<img src="data:image/png;base64,AAAA">'})
     drawn = {"text/html": '<img alt="a" src="data:image/svg+xml;base64,AAAA">'}
-    small = nbformat.v4.new_output("display_data", drawn, metadata={"legend_points": 8.0, "legend_entries": 1})
+    small = nbformat.v4.new_output(
+        "display_data", drawn, metadata={"text/html": {"legend_points": 8.0, "legend_entries": 1}}
+    )
     functions = "".join(f"def f{at}():\n    pass\n\n\n" for at in range(6))
     given = [markdown("# A\n### B"), coded(functions + "x\n" * 10, outputs=[bad, small])]
     path = page_of(monkeypatch, tmp_path, *given)

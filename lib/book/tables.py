@@ -145,7 +145,8 @@ def source_table(source: str, item: str, records: Sequence[Record]) -> str:
     for at, row in enumerate(rows):
         group, _, name = row.rpartition(" / ")
         if group and (at == 0 or group != rows[at - 1].rpartition(" / ")[0]):
-            lines.append(f'<tr><td colspan="{len(units) + 1}" style="{CELL}"><b>{html.escape(group)}</b></td></tr>')
+            across = f'align="left" colspan="{len(units) + 1}" style="text-align: left; {CELL}"'
+            lines.append(f"<tr><td {across}><b>{html.escape(group)}</b></td></tr>")
         cells = [_cell(values.get((row, column)), ours.get((row, column), []), reasons) for column in units]
         lines.append(f"<tr>{cell(html.escape(name))}{''.join(cells)}</tr>")
     unit = f" ({next(iter(units.values()))})" if len(set(units.values())) == 1 else ""
