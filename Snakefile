@@ -54,7 +54,7 @@ rule recogniser:
         device=DEVICE,
     threads: 1
     shell:
-        "{sys.executable} -m lib.book warm --device {params.device}"
+        "{sys.executable} -m lib.studies warm --device {params.device}"
 
 
 rule page:

@@ -129,8 +129,6 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--out", type=Path)
     run.add_argument("--threads", type=int, default=0, help="of the page's process; 0 for as many as the machine has")
     run.add_argument("--among", nargs="*", default=[], help="the pages of this run of the book, to count by")
-    warm = commands.add_parser("warm", help="train what several rehearsals share")
-    warm.add_argument("--device", default="auto")
     publishing = commands.add_parser("publish", help="commit-ready copies of executed pages")
     publishing.add_argument("pages", nargs="+")
     publishing.add_argument("--profile", default="laptop")
@@ -166,10 +164,6 @@ def execute(asked: argparse.Namespace) -> None:
         start = time.monotonic()
         run_page(asked.page, out, **settings)
         print(ended(out, asked.among, time.monotonic() - start), flush=True)
-    elif asked.command == "warm":
-        from lib.studies.recognisers import warm  # only here: it loads torch
-
-        warm(choose_device(asked.device))
     elif asked.command == "publish":
         for page in asked.pages:
             print(f"published {publish(page, asked.profile).name}")
