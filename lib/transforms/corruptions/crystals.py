@@ -9,12 +9,12 @@ from torch import Generator, Tensor
 # Mean colour and contrast of the original's first five photographs (its code draws from five of six), as measured.
 TINTS = ((0.30, 0.58, 0.65), (0.79, 0.81, 0.84), (0.79, 0.81, 0.84), (0.54, 0.60, 0.65), (0.44, 0.48, 0.53))
 CONTRASTS = (0.06, 0.07, 0.07, 0.10, 0.14)
-FRONDS, BRANCHES = 24, 9
+FRONDS, BRANCHES = 16, 7
 
 
 @cache
 def frost_pictures(side: int = 128) -> Tensor:
-    """Five frosted windows (5, 3, side, side) in [0,1], always the same: fern crystals of every length and fine grain."""
+    """Five frosted windows (5, 3, side, side) in [0,1], always the same: ferns of every length and fine grain."""
     generator = torch.Generator().manual_seed(0)
     pictures = []
     for tint, contrast in zip(TINTS, CONTRASTS, strict=True):

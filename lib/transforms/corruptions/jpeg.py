@@ -42,7 +42,8 @@ def jpeg_rounded(x: Tensor, quality: int) -> Tensor:
     colours = torch.einsum("ij,njhw->nihw", levels.new_tensor(TO_YCC), levels).add(added).div(65536).floor()
     colours = _to_multiple(colours, 16)
     luma = coded(colours[:, :1], _table(LUMINANCE, quality))[:, :, :height, :width]
-    chroma = upsampled(coded(halved(colours[:, 1:]), _table(CHROMINANCE, quality)))
+    chroma = coded(halved(colours[:, 1:]), _table(CHROMINANCE, quality))
+    chroma = upsampled(chroma[:, :, : (height + 1) // 2, : (width + 1) // 2])
     blue, red = (chroma[:, :, :height, :width] - 128).split(1, 1)
     green = luma - 0.344136286 * blue - 0.714136286 * red
     rgb = torch.cat([luma + 1.402 * red, green, luma + 1.772 * blue], 1)

@@ -12,7 +12,8 @@ from lib.transforms.corruptions.filters import correlate, gaussian, normal
 
 WATER, MUD = (175 / 255, 238 / 255, 238 / 255), (63 / 255, 42 / 255, 20 / 255)
 LOW, HIGH = 50, 150  # Canny's thresholds
-STEPS = {(0, 1): 1.0, (1, 0): 1.0, (1, 1): 1.4, (1, 2): 2.1969, (2, 1): 2.1969}  # costs, by rows and columns
+SLANT, KNIGHT = 91750 / 65536, 143976 / 65536  # 1.4 and 2.1969, as OpenCV holds them
+STEPS = {(0, 1): 1.0, (1, 0): 1.0, (1, 1): SLANT, (1, 2): KNIGHT, (2, 1): KNIGHT}  # costs, by rows and columns
 FAR = 20.0  # pixels; no drop's light reaches further
 
 
@@ -37,10 +38,10 @@ def water(layer: Tensor) -> Tensor:
     """The light (n, 1, H, W) in [0,1] of drops whose height is `layer`."""
     levels = (layer * 255 + 1e-3).floor() % 256  # bytes run over as in the original
     near = rim_distance(edges(levels)).clamp_max(FAR)
-    box = torch.full((3, 3), 1 / 9)
-    near = even((correlate(near, box, "mirror") + 1e-3).floor())
+    box = torch.ones(3, 3)
+    near = even((correlate(near.double(), box, "mirror") / 9).floor().to(levels))
     emboss = torch.tensor([[-2.0, -1, 0], [-1, 1, 1], [0, 1, 2]])
-    light = levels * correlate(correlate(near, emboss, "mirror").clamp(0, 255), box, "mirror")
+    light = levels * (correlate(correlate(near, emboss, "mirror").clamp(0, 255), box, "mirror") / 9).round()
     return light / light.amax((1, 2, 3), keepdim=True).clamp_min(1e-12)
 
 
