@@ -2,8 +2,8 @@
 
 The plane is z = x + iy with x to the right and y down, both from -1 to 1 at the centres of the outer pixels. A map says
 where each point of the new picture reads the old one: `map(z)`; `map.inverse(z)` is where a point of the old picture
-goes. Each holds one setting per picture (n,), and takes complex points, (H, W) for all pictures or (n, H, W) of each; at 0 it
-is the identity.
+goes. Each holds one setting per picture (n,), and takes complex points, (H, W) for all pictures or (n, H, W) of each;
+at 0 it is the identity.
 Everything is one grid and one interpolation, with crop and mirror composed in (`warp`).
 """
 

@@ -110,7 +110,7 @@ def test_log_conformal_misses_moebius_by_a_third_order_term(size):
     z, c = plane(41, 41).to(torch.complex128), torch.tensor([size * (0.6 + 0.8j)], dtype=torch.complex128)
     gap = (Moebius(c)(z) - LogConformal(2 * c)(z)).abs()[0]
     wanted = size**2 * z.abs() ** 3 / 3
-    assert ((gap - wanted).abs() <= 5 * size * wanted + 1e-15).all()
+    assert ((gap - wanted).abs() <= 5 * size * wanted + 1e-12).all()
     assert gap.mean() == pytest.approx(wanted.mean().item(), rel=3 * size)
 
 
@@ -142,7 +142,7 @@ def test_a_homography_keeps_lines_straight_and_moebius_bends_them():
         return (((z - z[0]) * way).imag / way.abs()).abs().max()
 
     for straight in (Homography(C[:1]), Tilt(torch.tensor([0.5]).double(), torch.tensor([0.7]).double())):
-        assert bend(straight(line)) < 1e-9
+        assert bend(straight(line)) < 1e-7  # the line itself is rounded in float32
     assert bend(Moebius(C[:1])(line)) > 0.01
 
 
