@@ -43,7 +43,7 @@ def used(folders):
 
 BOOK = modules(PROJECT["dependencies"])
 TESTS = modules(PROJECT["optional-dependencies"]["test"])
-HTML = {"sphinx", "latex2mathml"}  # of the extra html; lib/book/site.py imports them when it builds
+HTML = {"docutils", "sphinx", "latex2mathml"}  # of the extra html; lib/book/site.py imports them when it builds
 INDIRECT = {"cycler", "onnx", "jupyter_client"}  # parts of matplotlib, of onnx2torch and of ipykernel
 
 

@@ -1,8 +1,11 @@
 """What every study's `study.py` is built on: one run, one table of sizes, trainings done once and kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from types import SimpleNamespace
+
+import torch
+from torch import Tensor, nn
 
 from lib.book.run import Run
 from lib.training.loop import Recipe, Trained
@@ -33,3 +36,10 @@ class Study:
     def trained(self, train: Callable[..., Trained], *arguments: object) -> Trained:
         """The kept result of `train(*arguments)`."""
         return self.run.kept(train, *arguments)
+
+    def for_each(
+        self, function: Callable[..., dict[str, Tensor]], models: Sequence[nn.Module], *arguments: object, **settings
+    ) -> dict[str, Tensor]:
+        """The kept results `function(model, *arguments, **settings)` of every model, stacked: name -> (models, ...)."""
+        results = [self.run.kept(function, model, *arguments, **settings) for model in models]
+        return {name: torch.stack([result[name] for result in results]) for name in results[0]}

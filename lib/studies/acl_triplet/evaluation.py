@@ -26,11 +26,11 @@ Rates = dict[str, Tensor]
 
 
 def ordered(distances: Tensor, margin: float = 0.0) -> Tensor:
-    """Whether D(a, p) + margin < D(a, n), of both distances (t, 2): BoolTensor (t,).
+    """Whether D(a, p) + margin < D(a, n), of both distances (..., t, 2): BoolTensor (..., t).
 
     The source does not say whether it asks for a margin; its accuracies below 50 % (Figure 5) suggest one.
     """
-    return distances[:, 0] + margin < distances[:, 1]
+    return distances[..., 0] + margin < distances[..., 1]
 
 
 def triplet_distances(model: nn.Module, a: Tensor, p: Tensor, n: Tensor, distance: str = "l2") -> Tensor:
@@ -153,7 +153,7 @@ def judge_triplets(
         }
 
 
-def by_budget(
+def ordered_by_budget(
     model: nn.Module,
     way: str,
     a: Tensor,
@@ -174,7 +174,7 @@ def by_budget(
     return torch.stack(found)
 
 
-def pair_scores(model: nn.Module, way: str, x: Tensor, y: Tensor, same: Tensor, steps: int = 20) -> Tensor:
+def routed_pair_scores(model: nn.Module, way: str, x: Tensor, y: Tensor, same: Tensor, steps: int = 20) -> Tensor:
     """Cosines (2, P) of pairs of images (P, C, H, W) through the route `way`: clean, and with x attacked."""
     with route(model, way):
         moved = attacked(model, x, y, same, steps=steps)

@@ -1,6 +1,7 @@
 """ACL-triplet as pages 07 and 08 share it: one table of sizes, one dealing of people, trainings that are kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from types import SimpleNamespace
 
 import torch
@@ -9,17 +10,24 @@ from torch import LongTensor, Tensor
 from lib.book.run import Run, per_profile
 from lib.data.parts import deal_people, people_with
 from lib.data.sets import ImageSet
+from lib.defences.registry import System, register_system
+from lib.errors import WorkbookError, choices
+from lib.evaluation import bootstrap
+from lib.interval import Interval
 from lib.losses.margins import class_means
 from lib.models import embed_all, load_recogniser
+from lib.models.encoders import FaceEncoder
+from lib.studies.acl_triplet.evaluation import TripletWatch
 from lib.studies.acl_triplet.pretraining import some_labels
-from lib.studies.acl_triplet.training import Network, pretrain, tune
+from lib.studies.acl_triplet.training import Network, RoutedEncoder, pretrain, tune
+from lib.studies.base import Study
 from lib.studies.pages import for_page, load_or_reason
 from lib.training.batches import resize_uint8
 from lib.training.loop import Measure, Recipe, Trained
 from lib.training.people import images_by_person
 
 # Rows for `run.scale`. An epoch is one picture of each person, as in the source (8156 people, 64 batches of 128).
-KNOBS = {
+SIZES = {
     "side": per_profile(32, 56, 64, 160),
     "depth": per_profile(18, 18, 18, 50),
     "width": per_profile(4, 8, 64, 64),
@@ -35,7 +43,28 @@ KNOBS = {
     "watch_steps": per_profile(2, 5, 10, 10),
     "seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
 }
+# training by name: its first stage ("none": standard triplet training itself), and the scale's row of its epochs
+SYSTEMS = {
+    "standard": ("none", "full_epochs"),
+    "triplet AT": ("standard", "full_epochs"),
+    "pre-training + AT": ("pre-training", "tune_epochs"),
+    "short AT of the standard model": ("standard", "tune_epochs"),
+    "short AT from scratch": ("scratch", "tune_epochs"),
+}
 TWIN = 0.45  # cosine of two people's mean embeddings from which they may be one person in two sets
+
+
+@dataclass(frozen=True, eq=False)
+class Watches:
+    """What is looked at on people held out: triplets in stage 2, the trunk in stage 1."""
+
+    triplets: TripletWatch | None = None
+    trunk: Measure | None = None
+
+    @property
+    def plain(self) -> TripletWatch | None:
+        """The look at standard triplet training."""
+        return self.triplets and replace(self.triplets, way="clean", robust=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,25 +133,33 @@ def likenesses(model: torch.nn.Module, faces: ImageSet, index: LongTensor, most:
     return class_means(found, faces.labels[few].unique(return_inverse=True)[1])
 
 
-class Trainings:
+class ACLTripletStudy(Study):
     """The trainings of both pages on one dealing of people, each done once and kept."""
 
     def __init__(self, run: Run, scale: SimpleNamespace, faces: Faces):
-        self.run, self.scale, self.faces = run, scale, faces
+        super().__init__(run, scale)
+        self.faces = faces
         self.images, self.labels = faces.part(faces.learn)
         self.people = len(self.labels.unique())
+
+    def mean(self, values: Tensor) -> Interval:
+        """Mean of values (people,), people drawn."""
+        return bootstrap(torch.mean, values, seed=self.run.seed)
 
     def network(self, dual: bool = True) -> Network:
         """The encoder at this scale."""
         s = self.scale
         return Network(s.side, s.depth, s.width, s.stem, dual=dual)
 
-    def recipe(self, epochs: int, seed: int, people: int | None = None, rate: float = 1e-3) -> Recipe:
+    def recipe_for(self, epochs: int, seed: int, people: int | None = None, rate: float = 1e-3) -> Recipe:
         """Adam with a cosine, looked at ten times; an epoch is one picture (or triplet) of each person."""
         batch = min(self.scale.batch, people or self.people)
-        steps, amp = max(1, epochs * (people or self.people) // batch), self.run.device.type == "cuda"
-        looks = {"warmup": steps // 20, "check_every": max(1, steps // 10)}
-        return Recipe(steps, batch, rate, clip=1.0, amp=amp, seed=seed, **looks)
+        steps = max(1, epochs * (people or self.people) // batch)
+        return self.recipe(steps, batch, rate, clip=1.0, seed=seed, warmup=steps // 20)
+
+    def encoder(self, trained: Trained, dual: bool = True) -> FaceEncoder:
+        """The encoder with trained weights, frozen, in eval mode, on the run's device."""
+        return self.network(dual).loaded(trained).to(self.run.device)
 
     def pretrained(
         self,
@@ -133,9 +170,9 @@ class Trainings:
         measure: Measure | None = None,
     ) -> Trained:
         """Stage 1 without labels, or with those of a share of the people."""
-        recipe, device = self.recipe(self.scale.pre_epochs, seed), str(self.run.device)
-        return self.run.kept(
-            pretrain, self.images, self.network(dual), recipe, self.labels, share, variant, measure, device
+        recipe = self.recipe_for(self.scale.pre_epochs, seed)
+        return self.trained(
+            pretrain, self.images, self.network(dual), recipe, self.labels, share, variant, measure, self.device
         )
 
     def tuned(
@@ -149,8 +186,41 @@ class Trainings:
     ) -> Trained:
         """Triplet training on a share of the people; the same share and seed leave the same people as in stage 1."""
         labels = self.labels if share == 1 else some_labels(self.labels, share, seed)
-        recipe = self.recipe(epochs, seed, len(labels[labels >= 0].unique()))
+        recipe = self.recipe_for(epochs, seed, len(labels[labels >= 0].unique()))
         weights = None if start is None else {"weights": start["weights"]}
-        return self.run.kept(
-            tune, self.images, labels, self.network(), recipe, weights, adversarial, measure, str(self.run.device)
+        return self.trained(
+            tune, self.images, labels, self.network(), recipe, weights, adversarial, measure, self.device
         )
+
+    def system(self, name: str, seed: int = 0, share: float = 1.0, watches: Watches | None = None) -> Trained:
+        """One training of `SYSTEMS` on the labels of a share of the people, from its first stage on."""
+        if name not in SYSTEMS:
+            raise WorkbookError(f"There is no training '{name}': choose one of {choices(list(SYSTEMS))}.")
+        looks = watches or Watches()
+        first, epochs = SYSTEMS[name]
+        if first == "none":
+            return self.tuned(self.scale.full_epochs, seed, adversarial=False, share=share, measure=looks.plain)
+        start = None
+        if first == "standard":
+            start = self.system("standard", seed, share, looks)
+        elif first == "pre-training":
+            start = self.pretrained(seed, 0.0 if share == 1 else share, measure=looks.trunk)
+        return self.tuned(getattr(self.scale, epochs), seed, start, share=share, measure=looks.triplets)
+
+
+def built(study: ACLTripletStudy, seed: int = 0, watches: Watches | None = None, *, name: str) -> RoutedEncoder:
+    """The recogniser of a registered system: clean pictures' route after standard training, else the other."""
+    way = "clean" if name == "standard" else "adversarial"
+    return RoutedEncoder(study.encoder(study.system(name, seed, watches=watches)), way)
+
+
+for training in SYSTEMS:
+    register_system(
+        System(
+            f"ACL-triplet: {training}",
+            "recogniser",
+            ("white box", "transfer", "black box"),
+            f"A face encoder of ACL-triplet after '{training}'.",
+            partial(built, name=training),
+        )
+    )

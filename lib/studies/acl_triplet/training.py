@@ -6,7 +6,8 @@ import torch
 from torch import LongTensor, Tensor, nn
 
 from lib.errors import WorkbookError
-from lib.models.dual_norm import DualBatchNorm1d, DualBatchNorm2d, copy_route
+from lib.models import Recogniser
+from lib.models.dual_norm import DualBatchNorm1d, DualBatchNorm2d, copy_route, route
 from lib.models.encoders import FaceEncoder, Projected, projector
 from lib.seeds import seeded
 from lib.studies.acl_triplet.finetuning import TripletFineTuning
@@ -45,6 +46,20 @@ class Network:
         encoder = self.encoder()
         encoder.load_state_dict(trained["weights"])
         return encoder.eval().requires_grad_(False)
+
+
+class RoutedEncoder(Recogniser):
+    """A trained encoder as a recogniser of its own: all pictures pass the route `way`, attacked or not."""
+
+    def __init__(self, encoder: FaceEncoder, way: str = "adversarial"):
+        super().__init__(f"{encoder.name}, {way} route", encoder.size, 0.0, 1.0, encoder.channels)
+        self.encoder = encoder
+        self.way = way
+
+    def features(self, x: Tensor) -> Tensor:
+        """Raw embeddings (n, d) of images (n, C, H, W) in [0,1]."""
+        with route(self.encoder, self.way):
+            return self.encoder(x)
 
 
 def pretrain(

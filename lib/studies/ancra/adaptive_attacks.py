@@ -1,23 +1,25 @@
 """Classifiers with reverse attention under attackers who know of it, and under the official AutoAttack.
 
-Images x (n, 3, H, W) in [0,1] and labels (n,) give BoolTensors (n,) on the CPU: which images stand. An image stands if
+Images x (n, 3, H, W) in [0,1] and labels (n,) give BoolTensors (n,) on the CPU: which images are correct. One is if
 the real model, its gates hard, is right on the clean image and on everything an attack made of it, whatever surrogate
 it was made on. So rows can be joined to a worst case per image, and no attack can raise the accuracy.
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from lib.attacks import PGD, RANDOM, Linf, Settings, autoattack, in_batches
-from lib.attacks.budgets import Size
+from lib.attacks.budgets import Budget, Size
 from lib.attacks.guard import device_of, differentiable, frozen
 from lib.attacks.objectives import Objective, run_once
+from lib.attacks.registry import NamedAttack
+from lib.data.examples import LabelledImages
 from lib.errors import WorkbookError, choices
-from lib.evaluation.classification import worst_case
 from lib.models.base import batch_size
-from lib.studies.ancra.attacks import EPS, Stands, is_correct
+from lib.studies.ancra.attacks import EPS, Correct, GatedAttack, is_correct, on_classifiers
 from lib.studies.ancra.classifiers import GatedClassifier, View, bypass, soft, straight_through
 from lib.studies.ancra.objectives import gated, likely_wrong
 
@@ -25,7 +27,7 @@ STEPPED = PGD.but(steps=40, step="eps/4")
 TEMPERATURES = (0.5, 1.0, 5.0)
 
 
-def survivors(
+def correct_after(
     model: nn.Module,
     x: Tensor,
     labels: Tensor,
@@ -34,39 +36,90 @@ def survivors(
     eps: Size = EPS,
     seed: int = 0,
 ) -> Tensor:
-    """Images right when clean and after each of `climbs`, every climb with those that are left.
+    """Images correct when clean and after each of `climbs`, every climb with those that are left."""
+    return climbed(model, LabelledImages(x, labels), climbs, Linf(eps), settings, torch.Generator().manual_seed(seed))[
+        1
+    ]
+
+
+def climbed(
+    model: nn.Module,
+    examples: LabelledImages,
+    climbs: Iterable[Callable[[Tensor], Objective]],
+    budget: Budget,
+    settings: Settings,
+    draws: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The images (n, 3, H, W) that broke, or the last ones that did not; and which are still answered correctly (n,).
 
     A climb gives the objective of the images at rows (m,). No score of it is believed: the model judges the images.
     """
-    stands, draw, labels = is_correct(model, x, labels), torch.Generator().manual_seed(seed), labels.cpu()
+    images = examples.x.clone()
+    labels = examples.labels.cpu()
+    correct = is_correct(model, examples.x, labels)
     for climb in climbs:
-        rows = stands.nonzero().flatten()
+        rows = correct.nonzero().flatten()
         if len(rows) == 0:
             break
-        images = in_batches(climb(rows), x[rows], Linf(eps), settings, generator=draw)
-        stands[rows] = is_correct(model, images, labels[rows])
-    return stands
+        moved = in_batches(climb(rows), examples.x[rows], budget.rows(rows), settings, generator=draws)
+        images[rows] = moved
+        correct[rows] = is_correct(model, moved, labels[rows])
+    return images, correct
 
 
-def adaptive_plan(temperatures: Sequence[float] = TEMPERATURES) -> dict[str, dict]:
-    """The adaptive attacks by name, as keywords of `lib.studies.ancra.objectives.gated`.
+@dataclass(frozen=True)
+class AdaptiveAttack(GatedAttack):
+    """A `GatedAttack` from several starts, or towards several classes, each climb with the images that are left.
 
-    What decides is climbed in place of what follows (A1, A2) or beside it (A3, the source's own); the gate is softened
-    (A4), removed (A5), or steered to each of the likeliest wrong classes (A6). With two gates the last auxiliary logits
-    stand behind the first one themselves, which weakens A1. A model without gates gets as many attacks on its logits,
-    from as many other starts, so that worst cases over all of them compare.
+    targets: classes that a targeted attack tries, the likeliest first, each from one start of each restart.
     """
-    plan = {
-        "A1 last auxiliary": {"heads": "last"},
-        "A2 all auxiliary": {"heads": "auxiliary"},
-        "A3 total loss": {"heads": "total", "loss": "cross-entropy"},
-    }
-    plan |= {f"A4 soft, T = {T:g}": {"gate": soft(T)} for T in temperatures}
-    plan |= {f"A4 straight-through, T = {T:g}": {"gate": straight_through(T)} for T in temperatures}
-    plan["A4 soft, all heads"] = {"heads": "all", "gate": soft()}
-    plan["A5 bypassed"] = {"gate": bypass}
-    plan["A6 targeted"] = {"heads": "all", "gate": soft(), "loss": "cross-entropy", "targeted": True}
-    return plan
+
+    loss: str = "margin"
+    settings: Settings = STEPPED
+    restarts: int = 1
+    targets: int = 9
+
+    def __call__(self, model: GatedClassifier, examples: LabelledImages, budget: Budget, seed: int = 0) -> Tensor:
+        """Attacked images, shaped as `examples.x`."""
+        return self.climbed(model, examples, budget, seed)[0]
+
+    def climbed(
+        self, model: GatedClassifier, examples: LabelledImages, budget: Budget, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Attacked images, and which of them the real model still answers correctly (n,)."""
+        aims = self.columns(model, examples).repeat(self.restarts, 1)
+        climbs = (lambda rows, aim=aim: self.objective(model, examples.x[rows], aim[rows]) for aim in aims)
+        return climbed(model, examples, climbs, budget, self.settings, self.draws(seed))
+
+    def columns(self, model: GatedClassifier, examples: LabelledImages) -> Tensor:
+        """What each climb aims at: labels (1, n), or the likeliest wrong classes (targets, n)."""
+        labels = examples.labels.cpu()
+        if not self.targeted:
+            return labels[None]
+        logits = run_once(lambda part: model.outputs(part).heads[-1], model, examples.x).cpu()
+        return likely_wrong(logits, labels, self.targets).T
+
+
+# What decides is climbed in place of what follows (A1, A2) or beside it (A3, the source's own); the gate is softened
+# (A4), removed (A5), or steered to each of the likeliest wrong classes (A6). With two gates the last auxiliary logits
+# stand behind the first one themselves, which weakens A1. A model without gates gets as many attacks on its logits,
+# from as many other starts, so that worst cases over all of them compare.
+PLANNED = {
+    "A1 last auxiliary": {"heads": "last"},
+    "A2 all auxiliary": {"heads": "auxiliary"},
+    "A3 total loss": {"heads": "total", "loss": "cross-entropy"},
+    **{f"A4 soft, T = {T:g}": {"gate": soft(T)} for T in TEMPERATURES},
+    **{f"A4 straight-through, T = {T:g}": {"gate": straight_through(T)} for T in TEMPERATURES},
+    "A4 soft, all heads": {"heads": "all", "gate": soft()},
+    "A5 bypassed": {"gate": bypass},
+    "A6 targeted": {"heads": "all", "gate": soft(), "loss": "cross-entropy", "targeted": True},
+}
+ADAPTIVE: dict[str, NamedAttack] = {
+    name: on_classifiers(
+        name, "adaptive", f"Climbs what decides behind reverse attention: {name[3:]}.", AdaptiveAttack(offset=at, **how)
+    )
+    for at, (name, how) in enumerate(PLANNED.items())
+}
 
 
 def adaptive_attack(
@@ -77,30 +130,19 @@ def adaptive_attack(
     settings: Settings = STEPPED,
     restarts: int = 1,
     targets: int = 9,
-    temperatures: Sequence[float] = TEMPERATURES,
     eps: Size = EPS,
     seed: int = 0,
 ) -> Tensor:
-    """Images that one attack of `adaptive_plan` leaves, from `restarts` starts, each judged by the real model.
-
-    targets: classes that the targeted attack tries, the likeliest first, each from one start of each restart.
-    """
-    plan = adaptive_plan(temperatures)
-    if attack not in plan:
-        raise WorkbookError(f"The adaptive attacks are {choices(list(plan))}, not {attack!r}: choose one of them.")
-    options, labels = plan[attack], labels.cpu()
-    aims = labels[:, None]
-    if options.get("targeted"):
-        aims = likely_wrong(run_once(lambda part: model.outputs(part).heads[-1], model, x).cpu(), labels, targets)
-    columns = aims.T.repeat(restarts, 1)
-    climbs = (lambda rows, aim=aim: gated(model, aim[rows], **options) for aim in columns)
-    return survivors(model, x, labels, climbs, settings, eps, seed + 1000 * list(plan).index(attack))
+    """Images (n,) that the real model answers correctly after one attack of `ADAPTIVE`, from `restarts` starts."""
+    if attack not in ADAPTIVE:
+        raise WorkbookError(f"The adaptive attacks are {choices(list(ADAPTIVE))}, not {attack!r}: choose one of them.")
+    run = replace(ADAPTIVE[attack].run, settings=settings, restarts=restarts, targets=targets)
+    return run.climbed(model, LabelledImages(x, labels), Linf(eps), seed)[1]
 
 
-def adaptive_attacks(model: GatedClassifier, x: Tensor, labels: Tensor, **options: object) -> Stands:
-    """Every attack of `adaptive_plan`, each on all images; options as in `adaptive_attack`."""
-    plan = adaptive_plan(options.get("temperatures", TEMPERATURES))
-    return {attack: adaptive_attack(model, x, labels, attack, **options) for attack in plan}
+def adaptive_attacks(model: GatedClassifier, x: Tensor, labels: Tensor, **options: object) -> Correct:
+    """Every attack of `ADAPTIVE`, each on all images; options as in `adaptive_attack`."""
+    return {attack: adaptive_attack(model, x, labels, attack, **options) for attack in ADAPTIVE}
 
 
 VIEWS: dict[str, Callable[[GatedClassifier], nn.Module]] = {
@@ -121,10 +163,10 @@ def official(
     targets: int = 9,
     eps: Size = EPS,
     seed: int = 0,
-) -> dict[str, Tensor | Stands | tuple[str, ...]]:
+) -> dict[str, Tensor | Correct | tuple[str, ...]]:
     """The official AutoAttack on the logits of a view: "final" (as the source), "auxiliary" or "soft" (A8).
 
-    version="square" is the black box alone (A7). "stands": what the real model still classifies rightly; "survivors"
+    version="square" is the black box alone (A7). "correct": what the real model still classifies rightly; "survivors"
     and "warnings": what AutoAttack itself says about the attacked view. A model without gates is its own every view.
     """
     if through not in VIEWS:
@@ -142,16 +184,16 @@ def official(
         seed=seed,
         batch=batch_size(None, device_of(model)),
     )
-    stands = is_correct(model, x, labels) & is_correct(model, found.images, labels)
-    return {"stands": stands, "survivors": found.survivors, "warnings": found.warnings}
+    correct = is_correct(model, x, labels) & is_correct(model, found.images, labels)
+    return {"correct": correct, "survivors": found.survivors, "warnings": found.warnings}
 
 
-def worst(results: Stands) -> Tensor:
-    """Images that stand under every attack of `results`."""
-    return worst_case(torch.stack(list(results.values())))
+def correct_under_all(correct: Correct) -> Tensor:
+    """Images answered correctly under every attack: of masks of one shape, such as (seeds, n)."""
+    return torch.stack(list(correct.values())).all(0)
 
 
-def by_budget(
+def correct_by_budget(
     model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
@@ -160,21 +202,21 @@ def by_budget(
     loss: str = "margin",
     seed: int = 0,
 ) -> Tensor:
-    """What stands after one climb for each (eps, steps), in steps of eps/4, a single one of eps: (budgets, n)."""
+    """What is correct after one climb for each (eps, steps), in steps of eps/4, a single one of eps: (budgets, n)."""
     found = []
     for eps, steps in budgets:
         settings = PGD.but(steps=steps, step="eps" if steps == 1 else "eps/4")
         climb = [lambda rows: gated(model, labels.cpu()[rows], heads, loss=loss)]
-        found.append(survivors(model, x, labels, climb, settings, eps, seed))
+        found.append(correct_after(model, x, labels, climb, settings, eps, seed))
     return torch.stack(found)
 
 
 def random_search(
     model: GatedClassifier, x: Tensor, labels: Tensor, points: int = 100, eps: Size = EPS, seed: int = 0
 ) -> Tensor:
-    """What stands after the worst of `points` uniform draws for each image: no gradient attack may do worse."""
+    """What is correct after the worst of `points` uniform draws for each image: no gradient attack may do worse."""
     climb = [lambda rows: gated(model, labels.cpu()[rows])]
-    return survivors(model, x, labels, climb, RANDOM.but(restarts=points), eps, seed)
+    return correct_after(model, x, labels, climb, RANDOM.but(restarts=points), eps, seed)
 
 
 def gradient_norms(model: GatedClassifier, x: Tensor, labels: Tensor, heads: str = "final") -> Tensor:

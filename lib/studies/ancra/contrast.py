@@ -38,7 +38,7 @@ def missing(
     return torch.stack(shares)
 
 
-def visitors(logits: Tensor, labels: LongTensor) -> Tensor:
+def false_positive_shares(logits: Tensor, labels: LongTensor) -> Tensor:
     """Share of all images that each class gets wrongly (K,): seen as the class, labelled otherwise; float64."""
     predicted, labels = logits.detach().cpu().argmax(1), labels.cpu()
     return torch.bincount(predicted[predicted != labels], minlength=logits.shape[1]).double() / len(labels)
@@ -46,11 +46,11 @@ def visitors(logits: Tensor, labels: LongTensor) -> Tensor:
 
 def expected_missing(logits: Tensor, labels: LongTensor, batch: int) -> float:
     """Share of anchors without a Hard-LS negative, were the images of a batch drawn one by one: no visitor came."""
-    visited = visitors(logits, labels)[labels.cpu()]
+    visited = false_positive_shares(logits, labels)[labels.cpu()]
     return ((1 - visited) ** (batch - 1)).mean().item()
 
 
-def walk(push: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
+def gradient_path(push: Callable[[Tensor, Tensor], Tensor], start: Tensor, steps: int, rate: float) -> Tensor:
     """Gradient descent of two points (2, d), the natural and the negative one: their path (steps + 1, 2, d).
 
     push: the scalar to descend, a function of both points (d,); where it is flat the points stay.

@@ -6,29 +6,23 @@ and no answer, so L2 compares networks only in units of the network's own NP (`r
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import LongTensor, Tensor
 
-from lib.attacks import PGD, Linf, in_batches
+from lib.attacks import PGD, Linf
 from lib.attacks.budgets import Size
 from lib.attacks.objectives import Objective, run_once
+from lib.attacks.registry import NamedAttack
+from lib.data.examples import LabelledImages
 from lib.errors import WorkbookError, choices
-from lib.studies.ancra.attacks import EPS, decisions
+from lib.studies.ancra.attacks import EPS, GatedAttack, decisions, on_classifiers
 from lib.studies.ancra.classifiers import Gate, GatedClassifier, soft
-from lib.studies.ancra.objectives import gated, likely_wrong
 
 # behind the last block but one, which no gate stands before; before the last gate; what the linear layer reads
 PLACES = ("before any mask", "before the last mask", "features")
-# keywords of `gated`; "apart" climbs the distance of the features itself, see `apart`
-ATTACKS: dict[str, dict] = {
-    "final": {"loss": "cross-entropy"},
-    "total": {"heads": "total", "loss": "cross-entropy"},
-    "soft": {"heads": "all", "loss": "cross-entropy", "gate": soft()},
-    "targeted": {"heads": "all", "loss": "cross-entropy", "gate": soft(), "targeted": True},
-    "apart": {},
-}
 # where the source sees a tail: pair, measure -> (bound, whether the tail lies above it)
 THRESHOLDS = {("NP", "cosine"): (0.6, True), ("NP", "L2"): (5.0, False)}
 THRESHOLDS |= {("PP", "cosine"): (0.95, False), ("PP", "L2"): (2.0, True)}
@@ -87,6 +81,27 @@ def apart(model: GatedClassifier, x: Tensor, gate: Gate | None = None) -> Object
     return Objective((model,), lambda part: model.outputs(part, gate or soft()).features, score, (reference,))
 
 
+@dataclass(frozen=True)
+class ApartAttack(GatedAttack):
+    """Climbs the distance of the features itself: see `apart`."""
+
+    def objective(self, model: GatedClassifier, x: Tensor, labels: Tensor) -> Objective:
+        """What is climbed; no label is used."""
+        return apart(model, x)
+
+
+FEATURE_ATTACKS: dict[str, NamedAttack] = {
+    name: on_classifiers(f"features {name}", knowledge, f"Moves features by PGD: {name}.", run)
+    for name, knowledge, run in (
+        ("final", "white box", GatedAttack(offset=0)),
+        ("total", "adaptive", GatedAttack("total", offset=1)),
+        ("soft", "adaptive", GatedAttack("all", soft(), offset=2)),
+        ("targeted", "adaptive", GatedAttack("all", soft(), targeted=True, offset=3)),
+        ("apart", "adaptive", ApartAttack(offset=4)),
+    )
+}
+
+
 def attacked(
     model: GatedClassifier,
     x: Tensor,
@@ -97,27 +112,23 @@ def attacked(
     eps: Size = EPS,
     seed: int = 0,
 ) -> Tensor:
-    """Images of PGD on a goal of `ATTACKS`; the source's is "final" with these settings.
+    """Images of PGD on a goal of `FEATURE_ATTACKS`; the source's is "final" with these settings.
 
     "targeted" goes towards the likeliest wrong class. Each attack has a start of its own, so that a model without
     gates, for which the first three are one, gets as many tries as a model with.
     """
-    if attack not in ATTACKS:
-        raise WorkbookError(f"Features are moved by {choices(list(ATTACKS))}, not {attack!r}: choose one of them.")
-    options, aims = ATTACKS[attack], labels
-    if options.get("targeted"):
-        logits = run_once(lambda part: model.outputs(part).heads[-1], model, x)
-        aims = likely_wrong(logits, labels, 1)[:, 0]
-    goal = gated(model, aims, **options) if options else apart(model, x)
-    draw = torch.Generator().manual_seed(seed + 1000 * list(ATTACKS).index(attack))
-    return in_batches(goal, x, Linf(eps), PGD.but(steps=steps, step=step), generator=draw)
+    if attack not in FEATURE_ATTACKS:
+        known = choices(list(FEATURE_ATTACKS))
+        raise WorkbookError(f"Features are moved by {known}, not {attack!r}: choose one of them.")
+    run = replace(FEATURE_ATTACKS[attack].run, settings=PGD.but(steps=steps, step=step))
+    return run(model, LabelledImages(x, labels), Linf(eps), seed)
 
 
 def gaps(
     model: GatedClassifier,
     x: Tensor,
     labels: Tensor,
-    attacks: Sequence[str] = tuple(ATTACKS),
+    attacks: Sequence[str] = tuple(FEATURE_ATTACKS),
     steps: int = 10,
     step: Size = 0.007,
     seed: int = 0,
@@ -125,7 +136,8 @@ def gaps(
     """ "cosine" and "L2" (n, places) of the negative pairs "NP" and of the positive pairs of each attack.
 
     Those of an attack also say of each image (n,) whether its predicted class "flipped", whether a mask was "switched"
-    (a class of `chosen` changed), and whether it is "right"; of an NP, "switched" says that the two differ in a mask.
+    (a class of `chosen` changed), and whether the answer is "correct"; of an NP, "switched" says that the two differ in
+    a mask.
     "worst" takes for each image the attack that left the lowest cosine of features. The NP are the same in all models.
     """
     natural, answers, masks = pooled(model, x), decisions(model, x), chosen(model, x)
@@ -134,7 +146,7 @@ def gaps(
     for name in attacks:
         images = attacked(model, x, labels, name, steps, step, seed=seed)
         moved = decisions(model, images)
-        flags = {"flipped": moved != answers, "right": moved == labels.cpu()}
+        flags = {"flipped": moved != answers, "correct": moved == labels.cpu()}
         flags["switched"] = (chosen(model, images) != masks).any(1)
         found[name] = distances(natural, pooled(model, images)) | flags
     return found | {"worst": least_aligned([found[name] for name in attacks])}

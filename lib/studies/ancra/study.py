@@ -2,26 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 
 import torch
 from torch import LongTensor, Tensor
 
 from lib.book.run import Run, per_profile
+from lib.defences.registry import System, register_system
 from lib.errors import WorkbookError, choices
+from lib.evaluation.two_way_bootstrap import over_seeds
+from lib.interval import Interval
 from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.awp_sat import AWP, SAT
 from lib.studies.ancra.classifiers import GatedClassifier
 from lib.studies.ancra.fair_ard import FairARD
 from lib.studies.ancra.s2o import S2O
 from lib.studies.ancra.training import Network, RobustError, train_classifier
+from lib.studies.base import Study
 from lib.studies.pages import for_page
 from lib.training.adversarial import AdversarialTraining
 from lib.training.batches import resize_uint8
 from lib.training.loop import Loss, Recipe, Trained
 
 # Rows for `run.scale`. `every`: of CIFAR-10's ten classes every second one at laptop scale.
-KNOBS = {
+SIZES = {
     "every": per_profile(2, 2, 1, 1),
     "train": per_profile(160, 6000, 49000, 49000),
     "held": per_profile(40, 300, 1000, 1000),
@@ -36,7 +41,7 @@ KNOBS = {
     "seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
 }
 FALLS = ((75 / 120, 0.1), (90 / 120, 0.01), (100 / 120, 0.001))  # of the rate: the source's epochs 75, 90, 100 of 120
-WALK = 10 * 0.007  # the source's ten steps; fewer of them walk as far
+REACH = 10 * 0.007  # the source's ten steps; fewer of them walk as far
 WARM = 0.25  # share of the epochs before SAT moves its targets; its release has 0.7, too late for a short training
 ZETA = 3.0  # of the source, like alpha = 1
 # what a method trains: its base, and what ANCRA adds to it; reverse attention has two gates
@@ -103,32 +108,49 @@ def split_by_class(labels: Tensor, index: LongTensor, known: Sequence[int], size
     return [mine[end - size : end] for end, size in zip(ends, sizes, strict=True)]
 
 
-class Trainings:
-    """The trainings of ANCRA's pages on one choice of pictures, each done once and kept."""
+class ANCRAStudy(Study):
+    """The trainings of ANCRA's pages on one choice of pictures, each done once and kept; and how they are compared.
+
+    Values are (seeds, n); every interval draws trainings and images (see `lib.evaluation.two_way_bootstrap`).
+    """
 
     def __init__(self, run: Run, scale: SimpleNamespace, pictures: Pictures, family: str = "resnet"):
-        self.run, self.scale, self.pictures, self.family = run, scale, pictures, family
-        self.images, self.labels = pictures.images["train"].to(run.device), pictures.labels["train"]
+        super().__init__(run, scale)
+        self.pictures = pictures
+        self.family = family
+        self.images = pictures.images["train"].to(run.device)
+        self.labels = pictures.labels["train"]
         self.measure = RobustError(*pictures.part("held"), steps=max(2, scale.inner_steps))
+
+    def mean(self, values: Tensor) -> Interval:
+        """Mean of values (seeds, n)."""
+        return over_seeds(values, seed=self.run.seed)
+
+    def percent(self, values: Tensor) -> Interval:
+        """Mean of values or flags (seeds, n), in per cent."""
+        return self.mean(100 * values.double())
+
+    def points(self, first: Tensor, second: Tensor) -> Interval:
+        """Mean of `first` less `second`, of the same images and seeds (seeds, n), in percentage points."""
+        return self.percent(first.double() - second.double())
 
     def network(self, gates: int = 0) -> Network:
         """The classifier at this scale."""
         s = self.scale
         return Network(len(self.pictures.classes), self.family, 18, s.width, s.stem, gates)
 
-    def recipe(self, seed: int = 0, epochs: int | None = None) -> Recipe:
+    def recipe_for(self, seed: int = 0, epochs: int | None = None) -> Recipe:
         """The source's SGD; its rate falls by a cosine, or in the source's three steps. Looked at four times."""
         s = self.scale
         steps = max(1, (epochs or s.epochs) * len(self.images) // min(s.batch, len(self.images)))
-        settings = {"optimiser": "sgd", "weight_decay": 2e-4, "clip": 5.0, "seed": seed}
-        settings |= {"check_every": max(1, steps // 4), "amp": self.run.device.type == "cuda"}
         source = {"falls": FALLS} if s.schedule == "falls" else {"warmup": steps // 20}
-        return Recipe(steps, s.batch, s.rate, schedule=s.schedule, **source, **settings)
+        settings = {"optimiser": "sgd", "weight_decay": 2e-4, "clip": 5.0, "seed": seed, "schedule": s.schedule}
+        return self.recipe(steps, s.batch, s.rate, looks=4, **source, **settings)
 
     def loss(self, name: str, seed: int = 0, **changes: object) -> Loss:
-        """What `name` of `METHODS` or `BASELINES` minimises; changes: fields of `AdversarialTraining`."""
+        """What `name` of `METHODS` or `BASELINES` minimises; changes: fields of `ANCRATraining`."""
         s = self.scale
-        inner = {"steps": s.inner_steps, "step": WALK / s.inner_steps}
+        inner = {"steps": s.inner_steps, "step": REACH / s.inner_steps}
         if name in METHODS:
             settings = {key: value for key, value in METHODS[name].items() if key != "gates"}
             kind = ANCRATraining if METHODS[name].keys() & {"zeta", "gates"} else AdversarialTraining
@@ -143,14 +165,37 @@ class Trainings:
             return FairARD(self.images, self.labels, **inner, teacher=self.model("TRADES", seed))
         raise WorkbookError(f"There is no method '{name}': choose one of {choices([*METHODS, *BASELINES])}.")
 
-    def trained(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Trained:
-        """Weights and history of one training; changes: fields of `AdversarialTraining`, such as alpha=0.5."""
-        loss, network = self.loss(name, seed, **changes), self.network(METHODS.get(name, {}).get("gates", 0))
+    def training(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> Trained:
+        """Weights and history of one training; changes: fields of `ANCRATraining`, such as alpha=0.5."""
+        loss = self.loss(name, seed, **changes)
         measure = None if name == "natural" else self.measure  # without a defence no early weights are to be preferred
-        count, device = len(self.images), str(self.run.device)
-        return self.run.kept(train_classifier, loss, count, network, self.recipe(seed, epochs), measure, device)
+        network = self.network(gates_of(name))
+        return self.trained(
+            train_classifier, loss, len(self.images), network, self.recipe_for(seed, epochs), measure, self.device
+        )
 
     def model(self, name: str, seed: int = 0, epochs: int | None = None, **changes: object) -> GatedClassifier:
         """The trained classifier, frozen, in eval mode, on the run's device."""
-        network = self.network(METHODS.get(name, {}).get("gates", 0))
-        return network.loaded(self.trained(name, seed, epochs, **changes)).to(self.run.device)
+        network = self.network(gates_of(name))
+        return network.loaded(self.training(name, seed, epochs, **changes)).to(self.run.device)
+
+    def models(self, name: str, seeds: Sequence[int], **changes: object) -> list[GatedClassifier]:
+        """The trained classifier of each seed."""
+        return [self.model(name, seed, **changes) for seed in seeds]
+
+
+def gates_of(name: str) -> int:
+    """Gates of a method or baseline."""
+    return METHODS.get(name, {}).get("gates", 0)
+
+
+def built(study: ANCRAStudy, seed: int = 0, *, name: str) -> GatedClassifier:
+    """The classifier of a registered system."""
+    return study.model(name, seed)
+
+
+SAYS = "A classifier of small pictures trained by {} as in ANCRA's comparison."
+for method in (*METHODS, *BASELINES):
+    known = ("white box", "adaptive", "transfer", "black box")
+    threats = known if gates_of(method) else tuple(threat for threat in known if threat != "adaptive")
+    register_system(System(method, "classifier", threats, SAYS.format(method), partial(built, name=method)))

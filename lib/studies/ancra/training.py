@@ -71,14 +71,17 @@ class RobustError:
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Errors of `model`: clean, under the total loss, under the worst of both attacks."""
-        clean, total = is_correct(model, self.images, self.labels), self.stands(model, total_loss(model, self.labels))
+        clean, total = (
+            is_correct(model, self.images, self.labels),
+            self.correct_after(model, total_loss(model, self.labels)),
+        )
         worst = clean & total
         if model.gates:
-            worst &= self.stands(model, gated(model, self.labels, gate=soft()))
+            worst &= self.correct_after(model, gated(model, self.labels, gate=soft()))
         errors = {"clean error": clean, "PGD error": total, "held_out": worst}
         return {name: 1 - flags.double().mean().item() for name, flags in errors.items()}
 
-    def stands(self, model: nn.Module, goal: Objective) -> Tensor:
+    def correct_after(self, model: nn.Module, goal: Objective) -> Tensor:
         """Which images (n,) are classified rightly after climbing `goal`."""
         attack, generator = PGD.but(steps=self.steps, step="2/255"), torch.Generator().manual_seed(0)
         moved = in_batches(goal, self.images, Linf(self.eps), attack, generator=generator)

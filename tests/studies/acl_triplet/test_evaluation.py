@@ -7,14 +7,14 @@ from lib.attacks import PGD, Linf, ascend, triplet
 from lib.errors import WorkbookError
 from lib.studies.acl_triplet.evaluation import (
     TripletWatch,
-    by_budget,
     fair_distances,
     judge_triplets,
     ordered,
-    pair_scores,
+    ordered_by_budget,
     paper_distances,
     person_means,
     rounds_of,
+    routed_pair_scores,
     triplet_distances,
 )
 from tests.attacks.small import SmallNet, pictures
@@ -146,13 +146,13 @@ def test_distances_answer_every_margin():
 
 
 def test_the_hinge_stops_the_attack():
-    free, hinged = (by_budget(MODEL, "clean", A, P, N, [("8/255", 10)], hinge)[0] for hinge in (None, -10.0))
+    free, hinged = (ordered_by_budget(MODEL, "clean", A, P, N, [("8/255", 10)], hinge)[0] for hinge in (None, -10.0))
     assert free.sum() < hinged.sum()  # a hinge that every triplet keeps: nobody moves
     assert torch.equal(hinged, triplet_accuracy(MODEL, A, P, N))
 
 
 def test_larger_budgets_break_more():
-    kept = by_budget(MODEL, "clean", A, P, N, [("1/255", 5), ("8/255", 5), ("64/255", 20)]).sum(1)
+    kept = ordered_by_budget(MODEL, "clean", A, P, N, [("1/255", 5), ("8/255", 5), ("64/255", 20)]).sum(1)
     assert kept[0] > kept[1] > kept[2] == 0
 
 
@@ -171,7 +171,7 @@ def test_means_of_people():
 
 def test_pairs_are_worse_under_attack():
     same = torch.arange(40) % 2 == 0
-    clean, hit = pair_scores(MODEL, "clean", A, P, same, steps=3)
+    clean, hit = routed_pair_scores(MODEL, "clean", A, P, same, steps=3)
     assert (hit[same] <= clean[same] + 1e-6).all()
     assert (hit[~same] >= clean[~same] - 1e-6).all()
 

@@ -12,15 +12,18 @@ from lib.book.contents import PROFILES
 from lib.book.run import start
 from lib.data.procedural_faces.dataset import load_procedural
 from lib.data.sets import ImageSet
+from lib.defences.registry import named_system
+from lib.errors import WorkbookError
 from lib.models import embed_all
+from lib.models.dual_norm import route
 from lib.studies import pages
 from lib.studies.acl_triplet import study as acl_page
 from lib.studies.acl_triplet import training as acl
 from lib.studies.acl_triplet.pretraining import some_labels
 from lib.studies.acl_triplet.study import (
-    KNOBS,
+    SIZES,
+    ACLTripletStudy,
     Faces,
-    Trainings,
     faces_for,
     likenesses,
     resize_uint8,
@@ -31,7 +34,7 @@ from lib.studies.acl_triplet.training import Network
 from lib.training import loop
 from tests.training.patterns import patterned
 
-SMOKE = SimpleNamespace(**{name: values["smoke"] for name, values in KNOBS.items()})
+SMOKE = SimpleNamespace(**{name: values["smoke"] for name, values in SIZES.items()})
 LABELS = torch.tensor([7, 3, 7, 5, 3, 7, 9])
 CALLS = []
 
@@ -153,7 +156,7 @@ def test_people_of_one_picture_are_in_no_part(monkeypatch):
 
 
 def test_every_profile_can_deal_a_set_without_a_partition():
-    assert min(KNOBS[name][profile] for name in ("test_images", "held_images") for profile in PROFILES) > 0
+    assert min(SIZES[name][profile] for name in ("test_images", "held_images") for profile in PROFILES) > 0
 
 
 def test_celebas_partition_takes_the_place_of_the_dealing(monkeypatch):
@@ -199,18 +202,18 @@ def trainings(run=None, people=10, **changes):
     images, labels = patterned(people, 3)
     every, none = torch.arange(len(labels)), torch.zeros(0, dtype=torch.long)
     scale = SimpleNamespace(**{**vars(SMOKE), "side": 16, **changes})
-    return Trainings(run or page(), scale, Faces(images, labels, every, none, none))
+    return ACLTripletStudy(run or page(), scale, Faces(images, labels, every, none, none))
 
 
 def test_an_epoch_is_a_picture_of_each_person():
     kept = trainings(batch=128)
-    source = kept.recipe(50, seed=4, people=8156)
+    source = kept.recipe_for(50, seed=4, people=8156)
     assert (source.steps, source.batch, source.seed) == (3185, 128, 4)  # 50 * 8156 / 128 = 3185.9
     assert (source.warmup, source.check_every, source.clip, source.amp) == (159, 318, 1.0, False)
-    few = kept.recipe(5, seed=0)
+    few = kept.recipe_for(5, seed=0)
     assert (few.steps, few.batch, few.warmup, few.check_every) == (5, 10, 0, 1)  # all 10 people in each step
-    assert trainings(batch=4).recipe(3, 0).steps == 7  # 30 pictures, 4 a step
-    assert kept.recipe(1, 0, people=3, rate=0.5).rate == 0.5
+    assert trainings(batch=4).recipe_for(3, 0).steps == 7  # 30 pictures, 4 a step
+    assert kept.recipe_for(1, 0, people=3, rate=0.5).rate == 0.5
 
 
 def test_the_network_follows_the_scale():
@@ -247,3 +250,29 @@ def test_both_stages_know_the_same_people(monkeypatch):
     assert (recipe.steps, recipe.batch, later.steps, later.batch) == (SMOKE.pre_epochs, 10, 4, 3)
     kept.tuned(4, seed=2)
     assert torch.equal(CALLS[2][0], labels)
+
+
+def test_registered_recognisers_take_one_route(monkeypatch):
+    kept = trainings(pre_epochs=1, full_epochs=1, tune_epochs=1, batch=10)
+    for name, way in (("standard", "clean"), ("pre-training + AT", "adversarial")):
+        system = named_system(f"ACL-triplet: {name}")
+        assert system.kind == "recogniser"
+        model = system.build(kept, 1)
+        encoder = kept.encoder(kept.system(name, 1))
+        x = kept.images[:4].float() / 255
+        with route(encoder, way):
+            torch.testing.assert_close(model.embed(x), encoder.embed(x))
+    with pytest.raises(WorkbookError, match="no training 'best'"):
+        kept.system("best")
+
+
+def test_a_system_starts_from_its_first_stage(monkeypatch):
+    monkeypatch.setattr(acl_page, "pretrain", counted)
+    monkeypatch.setattr(acl_page, "tune", counted)
+    kept = trainings()
+    counts = {"standard": 1, "triplet AT": 2, "pre-training + AT": 2, "short AT from scratch": 1}
+    for name, trained in counts.items():
+        CALLS.clear()
+        monkeypatch.setattr(cache, "kept", lambda function, *args, where: function(*args))
+        kept.system(name)
+        assert len(CALLS) == trained

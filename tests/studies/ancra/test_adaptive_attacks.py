@@ -1,21 +1,25 @@
 """The adaptive attacks: judged by the real model alone, joined to a worst case, fair to models without gates."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lib.attacks import Linf, ascend
+from lib.attacks.registry import named_attack
+from lib.data.examples import LabelledImages
 from lib.errors import WorkbookError
 from lib.studies.ancra.adaptive_attacks import (
+    ADAPTIVE,
     STEPPED,
     adaptive_attack,
     adaptive_attacks,
-    adaptive_plan,
-    by_budget,
+    correct_after,
+    correct_by_budget,
+    correct_under_all,
     gradient_norms,
     official,
     random_search,
-    survivors,
-    worst,
 )
 from lib.studies.ancra.attacks import is_correct
 from lib.studies.ancra.classifiers import soft
@@ -41,7 +45,7 @@ def test_climbs_see_only_what_is_left():
         seen.append(rows)
         return gated(MODEL, LABELS[rows], "auxiliary")
 
-    found = survivors(MODEL, X, LABELS, [climb] * 3, FAST, eps="2/255")
+    found = correct_after(MODEL, X, LABELS, [climb] * 3, FAST, eps="2/255")
     assert torch.equal(seen[0], is_correct(MODEL, X, LABELS).nonzero().flatten())
     for earlier, later in zip(seen, [*seen[1:], found.nonzero().flatten()], strict=True):
         assert torch.isin(later, earlier).all()
@@ -50,8 +54,8 @@ def test_climbs_see_only_what_is_left():
 @pytest.mark.parametrize("model", [MODEL, PLAIN])
 def test_the_worst_case_is_below_all(model):
     found = adaptive_attacks(model, X, LABELS, settings=FAST, eps="1/255", targets=2)
-    assert list(found) == list(adaptive_plan())
-    together, clean = worst(found), is_correct(model, X, LABELS)
+    assert list(found) == list(ADAPTIVE)
+    together, clean = correct_under_all(found), is_correct(model, X, LABELS)
     for stands in found.values():
         assert stands.dtype == torch.bool
         assert len(stands) == len(X)
@@ -69,7 +73,7 @@ def test_more_restarts_and_steps_break_more():
 
 def test_targeted_tries_the_likeliest_classes_in_turn():
     model, eps, name = MODEL, "1/255", "A6 targeted"
-    stands, draw = is_correct(model, X, LABELS), torch.Generator().manual_seed(1000 * list(adaptive_plan()).index(name))
+    stands, draw = is_correct(model, X, LABELS), torch.Generator().manual_seed(1000 * list(ADAPTIVE).index(name))
     with torch.no_grad():
         aims = likely_wrong(model.outputs(X).auxiliary[-1], LABELS, 2)
     for turn in range(2):
@@ -81,9 +85,9 @@ def test_targeted_tries_the_likeliest_classes_in_turn():
 
 def test_a_row_does_not_depend_on_the_others():
     names = ["A3 total loss", "A4 soft, T = 1"]
-    together = adaptive_attacks(MODEL, X, LABELS, settings=FAST, eps="1/255", temperatures=(1.0,))
+    together = adaptive_attacks(MODEL, X, LABELS, settings=FAST, eps="1/255")
     for name in names:
-        alone = adaptive_attack(MODEL, X, LABELS, name, FAST, eps="1/255", temperatures=(1.0,))
+        alone = adaptive_attack(MODEL, X, LABELS, name, FAST, eps="1/255")
         assert torch.equal(together[name], alone)
 
 
@@ -92,12 +96,12 @@ def test_random_search_breaks_less_than_a_climb():
     few, many = (random_search(MODEL, X, LABELS, points, eps="32/255") for points in (1, 20))
     assert not (many & ~few).any()
     assert not (few & ~clean).any()
-    climbed = by_budget(MODEL, X, LABELS, [("32/255", 20)], "auxiliary")[0]
+    climbed = correct_by_budget(MODEL, X, LABELS, [("32/255", 20)], "auxiliary")[0]
     assert climbed.sum() <= many.sum()
 
 
 def test_larger_budgets_break_more():
-    found = by_budget(MODEL, X, LABELS, [("0", 3), ("1/255", 1), ("64/255", 20)], "auxiliary")
+    found = correct_by_budget(MODEL, X, LABELS, [("0", 3), ("1/255", 1), ("64/255", 20)], "auxiliary")
     assert torch.equal(found[0], is_correct(MODEL, X, LABELS))
     assert found[0].sum() >= found[1].sum() > found[2].sum() == 0
 
@@ -106,17 +110,29 @@ def test_larger_budgets_break_more():
 def test_autoattack_through_a_view_is_judged_on_the_model(through):
     few = {"iterations": 2, "queries": 3, "targets": 2, "eps": "4/255"}
     found = official(MODEL, X, LABELS, through, **few)
-    assert not (found["stands"] & ~is_correct(MODEL, X, LABELS)).any()
+    assert not (found["correct"] & ~is_correct(MODEL, X, LABELS)).any()
     assert list(found["survivors"]) == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert all(isinstance(sentence, str) for sentence in found["warnings"])
     if through == "final":
-        assert torch.equal(found["stands"], found["survivors"]["square"])
+        assert torch.equal(found["correct"], found["survivors"]["square"])
     plain = official(PLAIN, X, LABELS, through, version="apgd-ce", **few)
-    assert torch.equal(plain["stands"], official(PLAIN, X, LABELS, version="apgd-ce", **few)["stands"])
+    assert torch.equal(plain["correct"], official(PLAIN, X, LABELS, version="apgd-ce", **few)["correct"])
 
 
 def test_square_alone():
     assert list(official(MODEL, X, LABELS, version="square", queries=3)["survivors"]) == ["square"]
+
+
+def test_the_registry_gives_the_images_that_break():
+    budget, few = Linf("8/255"), LabelledImages(X, LABELS)
+    for name in ("A2 all auxiliary", "A6 targeted"):
+        attack = named_attack(f"ANCRA {name}", "classifier")
+        assert attack is ADAPTIVE[name]
+        assert attack.knowledge == "adaptive"
+        images = replace(attack.run, settings=FAST, targets=2)(MODEL, few, budget, 3)
+        assert (images - X).abs().max() <= 8 / 255 + 1e-6
+        correct = is_correct(MODEL, X, LABELS) & is_correct(MODEL, images, LABELS)
+        assert torch.equal(correct, adaptive_attack(MODEL, X, LABELS, name, FAST, targets=2, seed=3))
 
 
 def test_gradient_norms():

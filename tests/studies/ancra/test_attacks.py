@@ -1,9 +1,13 @@
 """The source's attacks and their judgement: all images, corrected ones included, and the exact case of one gate."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from lib.attacks import PGD, Linf, ascend, cross_entropy
+from lib.attacks.registry import named_attack
+from lib.data.examples import LabelledImages
 from lib.errors import WorkbookError
 from lib.models.resnets import ResNet
 from lib.studies.ancra.adaptive_attacks import adaptive_attack
@@ -11,10 +15,10 @@ from lib.studies.ancra.attacks import (
     SOURCE,
     SUMMED,
     agreement,
+    correct_by_output,
     decisions,
     features_of,
     is_correct,
-    right_by_output,
     source_attacks,
     source_images,
     transfer,
@@ -47,7 +51,7 @@ def test_decisions_are_the_answers_of_the_hard_gates():
 
 
 def test_each_output_of_table_x():
-    found = right_by_output(MODEL, X, LABELS)
+    found = correct_by_output(MODEL, X, LABELS)
     with torch.no_grad():
         outputs = MODEL.outputs(X)
     assert torch.equal(found["auxiliary P"], outputs.auxiliary[1].argmax(1) == LABELS)
@@ -81,7 +85,8 @@ def test_the_summed_attack_stops_when_its_batch_is_broken():
         ascend(batch_margin(MODEL, LABELS[rows]), X[rows], Linf("8/255"), PGD.but(steps=5, step=0.007), generator=draw)
         for rows in (slice(0, 8), slice(8, 12))
     ]
-    assert torch.equal(source_images(MODEL, X, LABELS, SUMMED, steps=5, seed=1, batch=8), torch.cat(parts))
+    summed = replace(SOURCE[SUMMED].run, settings=PGD.but(steps=5, step=0.007), batch=8)
+    assert torch.equal(summed(MODEL, LabelledImages(X, LABELS), Linf("8/255"), 1), torch.cat(parts))
 
 
 def test_corrected_images_count_as_in_the_source():
@@ -114,6 +119,16 @@ def test_with_disjoint_weights_final_and_auxiliary_always_agree():
     assert not found["deployed"].all()
     bypassed, bare = (adaptive_attack(model, X, labels, "A5 bypassed") for model in (deployed, plain))
     assert torch.equal(bypassed, bare)
+
+
+@pytest.mark.parametrize("name", list(SOURCE))
+def test_the_registry_runs_the_source_s_attacks(name):
+    attack = named_attack(f"ANCRA {name}", "classifier")
+    assert attack is SOURCE[name]
+    assert attack.knowledge == "white box"
+    assert attack.run.settings.steps == {"FGSM": 1, "PGD": 40, "C&W": 40, "MIM": 40}.get(name, 20)
+    few = LabelledImages(X[:3], LABELS[:3])
+    assert torch.equal(attack(MODEL, few, Linf("8/255"), 4), source_images(MODEL, few.x, few.labels, name, seed=4))
 
 
 def test_bad_input():

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.errors import WorkbookError
-from lib.studies.ancra.contrast import expected_missing, missing, visitors, walk
+from lib.studies.ancra.contrast import expected_missing, false_positive_shares, gradient_path, missing
 
 LABELS = torch.arange(60) % 3
 PREDICTED = torch.where(torch.arange(60) % 10 == 0, (LABELS + 1) % 3, LABELS)
@@ -29,7 +29,7 @@ def test_a_faultless_model_has_no_label_based_negative():
     for classes in (2, 3):
         assert missing("hard", right, LABELS, 20, classes, draws=3).eq(1).all()
         assert missing("targeted", right, LABELS, 40, classes, draws=3).eq(0).all()
-    assert visitors(right, LABELS).tolist() == [0, 0, 0]
+    assert false_positive_shares(right, LABELS).tolist() == [0, 0, 0]
     assert expected_missing(right, LABELS, 20) == 1
 
 
@@ -42,11 +42,11 @@ def test_what_is_expected_comes_out():
     found = missing("hard", logits, labels, 40, draws=400).mean().item()
     assert 0.4 < found < 0.8
     assert found == pytest.approx(expected_missing(logits, labels, 40), abs=0.02)
-    assert visitors(logits, labels)[3:].tolist() == [0, 0]
+    assert false_positive_shares(logits, labels)[3:].tolist() == [0, 0]
 
 
 def test_walk_descends_what_it_is_given():
-    path = walk(lambda a, b: (a.detach() * b).sum(), torch.tensor([[1.0, 0.0], [2.0, 2.0]]), 3, 0.5)
+    path = gradient_path(lambda a, b: (a.detach() * b).sum(), torch.tensor([[1.0, 0.0], [2.0, 2.0]]), 3, 0.5)
     assert path[:, 0].tolist() == [[1, 0]] * 4
     assert path[:, 1].tolist() == [[2, 2], [1.5, 2], [1, 2], [0.5, 2]]
 

@@ -10,7 +10,7 @@ from lib.errors import WorkbookError
 from lib.studies.ancra.attacks import decisions
 from lib.studies.ancra.classifiers import bypass, hard
 from lib.studies.ancra.feature_gap import (
-    ATTACKS,
+    FEATURE_ATTACKS,
     PLACES,
     apart,
     attacked,
@@ -114,7 +114,7 @@ def test_the_source_attack_is_pgd_on_the_final_logits():
     assert torch.equal(attacked(MODEL, X, LABELS, steps=3), expected)
 
 
-@pytest.mark.parametrize("attack", list(ATTACKS))
+@pytest.mark.parametrize("attack", list(FEATURE_ATTACKS))
 @pytest.mark.parametrize("model", [MODEL, PLAIN])
 def test_attacks_stay_in_the_box(model, attack):
     images = attacked(model, X, LABELS, attack, steps=2)
@@ -154,7 +154,7 @@ def test_gaps_measure_the_real_model():
     torch.testing.assert_close(found["NP"], distances(natural, natural[partner]) | same)
     torch.testing.assert_close(found["apart"]["L2"], (natural - pooled(MODEL, images)).norm(dim=2))
     assert torch.equal(found["apart"]["flipped"], decisions(MODEL, images) != decisions(MODEL, X))
-    assert torch.equal(found["apart"]["right"], decisions(MODEL, images) == LABELS)
+    assert torch.equal(found["apart"]["correct"], decisions(MODEL, images) == LABELS)
     assert torch.equal(found["apart"]["switched"], (chosen(MODEL, images) != chosen(MODEL, X)).any(1))
     lowest = torch.minimum(found["final"]["cosine"][:, 2], found["apart"]["cosine"][:, 2])
     assert torch.equal(found["worst"]["cosine"][:, 2], lowest)

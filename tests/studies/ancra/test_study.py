@@ -4,19 +4,20 @@ import pytest
 import torch
 
 from lib.book.run import start
+from lib.defences.registry import named_system
 from lib.errors import WorkbookError
 from lib.studies.ancra.adversarial_training import ANCRATraining
-from lib.studies.ancra.study import BASELINES, FALLS, KNOBS, METHODS, Trainings, pictures_for, split_by_class
+from lib.studies.ancra.study import BASELINES, FALLS, METHODS, SIZES, ANCRAStudy, gates_of, pictures_for, split_by_class
 from lib.training.adversarial import AdversarialTraining
 from tests.conftest import needs_data
 
 
 @pytest.fixture(scope="module")
-def trainings():
+def study():
     run = start("13_ancra_training", profile="smoke")
-    scale = SimpleNamespace(**{name: cells["smoke"] for name, cells in KNOBS.items()})
+    scale = SimpleNamespace(**{name: cells["smoke"] for name, cells in SIZES.items()})
     scale.epochs, scale.train = 1, 64
-    return Trainings(run, scale, pictures_for(run, scale))
+    return ANCRAStudy(run, scale, pictures_for(run, scale))
 
 
 def test_parts_share_no_image_and_hold_only_the_classes_asked_for():
@@ -28,8 +29,8 @@ def test_parts_share_no_image_and_hold_only_the_classes_asked_for():
     assert min(first.min(), second.min()) >= 20
 
 
-def test_at_smoke_every_second_digit_is_numbered_anew(trainings):
-    pictures = trainings.pictures
+def test_at_smoke_every_second_digit_is_numbered_anew(study):
+    pictures = study.pictures
     assert pictures.classes == ["0", "2", "4", "6", "8"]
     images, labels = pictures.part("test")
     assert images.shape == (40, 3, 16, 16)
@@ -37,27 +38,43 @@ def test_at_smoke_every_second_digit_is_numbered_anew(trainings):
     assert set(labels.tolist()) == set(range(5))
 
 
-def test_every_method_has_a_loss_with_the_settings_of_its_name(trainings):
+def test_every_method_has_a_loss_with_the_settings_of_its_name(study):
     for name in METHODS:
-        loss = trainings.loss(name)
+        loss = study.loss(name)
         ours = name.endswith(("ANC", "RA"))
         assert type(loss) is (ANCRATraining if ours else AdversarialTraining)
         assert not ours or (loss.zeta > 0) == name.endswith(("ANC", "ANCRA"))
         assert name.startswith(loss.base)
         assert loss.steps * loss.step == pytest.approx(0.07)
-    assert trainings.loss("TRADES-ANCRA", alpha=0.5).alpha == 0.5
+    assert study.loss("TRADES-ANCRA", alpha=0.5).alpha == 0.5
 
 
 @pytest.mark.parametrize("name", ["natural", "TRADES-ANCRA", *BASELINES])
-def test_methods_and_rivals_train(trainings, name):
-    model = trainings.model(name)
+def test_methods_and_rivals_train(study, name):
+    model = study.model(name)
     assert model.gates == (2 if name == "TRADES-ANCRA" else 0)
-    assert trainings.trained(name)["history"]["loss"].isfinite().all()
+    assert study.training(name)["history"]["loss"].isfinite().all()
 
 
-def test_the_paper_profile_takes_the_sources_schedule(trainings):
-    paper = SimpleNamespace(**{name: cells["paper"] for name, cells in KNOBS.items()})
-    recipe = Trainings(trainings.run, paper, trainings.pictures).recipe()
+def test_every_method_is_a_registered_system(study):
+    for name in (*METHODS, *BASELINES):
+        system = named_system(name)
+        assert system.kind == "classifier"
+        assert ("adaptive" in system.threats) == (gates_of(name) > 0)
+    built = named_system("TRADES-ANCRA").build(study, 1)
+    assert all(map(torch.equal, built.state_dict().values(), study.model("TRADES-ANCRA", 1).state_dict().values()))
+
+
+def test_points_are_the_difference_of_per_cents(study):
+    one, two = torch.tensor([[True, True, False, True]] * 2), torch.tensor([[True, False, False, True]] * 2)
+    assert study.percent(one).estimate == 75
+    assert study.points(one, two).estimate == 25
+    assert study.points(one, one).low == study.points(one, one).high == 0
+
+
+def test_the_paper_profile_takes_the_sources_schedule(study):
+    paper = SimpleNamespace(**{name: cells["paper"] for name, cells in SIZES.items()})
+    recipe = ANCRAStudy(study.run, paper, study.pictures).recipe_for()
     assert (recipe.schedule, recipe.falls) == ("falls", FALLS)
     assert (recipe.rate, recipe.weight_decay, recipe.momentum) == (0.01, 2e-4, 0.9)
 
@@ -81,10 +98,10 @@ def test_real_pictures_keep_to_their_own_training_and_test_parts(name, classes):
     assert torch.equal(pictures.images["test"], pictures_for(run, scale, name).images["test"])
 
 
-def test_bad_input(trainings):
+def test_bad_input(study):
     with pytest.raises(WorkbookError, match="no method 'XYZ'"):
-        trainings.loss("XYZ")
+        study.loss("XYZ")
     with pytest.raises(WorkbookError, match="not 'dev'"):
-        trainings.pictures.part("dev")
+        study.pictures.part("dev")
     with pytest.raises(WorkbookError, match="do not suffice"):
         split_by_class(torch.zeros(5), torch.arange(5), [0], [5, 4])

@@ -1,0 +1,31 @@
+"""Each study is one door: its pages import from `lib.studies.<study>` alone, and what it offers is there."""
+
+import importlib
+import json
+import re
+
+import pytest
+
+from lib.paths import NOTEBOOKS
+
+DOORS = {"ancra": ("12", "13", "14"), "acl_triplet": ("07", "08")}
+
+
+def imported(page):
+    """Modules of studies that the code of a page imports from."""
+    (path,) = NOTEBOOKS.glob(f"{page}_*.ipynb")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    return set(re.findall(r"^from (lib\.studies\.\w+(?:\.\w+)*) import", code, re.M))
+
+
+@pytest.mark.parametrize("study", DOORS)
+def test_what_a_door_offers_is_there(study):
+    door = importlib.import_module(f"lib.studies.{study}")
+    assert door.__all__ == sorted(door.__all__)
+    assert all(hasattr(door, name) for name in door.__all__)
+
+
+@pytest.mark.parametrize(("study", "page"), [(study, page) for study, pages in DOORS.items() for page in pages])
+def test_pages_come_through_the_door(study, page):
+    assert imported(page) - {"lib.studies.pages"} == {f"lib.studies.{study}"}
