@@ -33,7 +33,9 @@ class Bar:
     """The drawing: an HTML element that is emptied at the end (kernel), or one line that is wiped (terminal)."""
 
     def __init__(self, label: str, total: int | None):
-        self.label, self.total, self.handle = label, total, None
+        self.label = label
+        self.total = total
+        self.handle = None
         self.start = self.last = time.monotonic()
         self.terminal = not in_kernel() and sys.stderr.isatty()
 

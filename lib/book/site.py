@@ -60,7 +60,8 @@ def build(out: Path) -> Path:
             "The HTML book needs the packages of the extra 'html': `make html` installs them."
         ) from None
     out = out.resolve()
-    source, site = out.parent / f"{out.name}-source", out
+    source = out.parent / f"{out.name}-source"
+    site = out
     for folder in (source, site):
         shutil.rmtree(folder, ignore_errors=True)
     write_source(source)

@@ -19,7 +19,9 @@ LINE = "1px solid rgba(128, 128, 128, 0.4)"
 CELL = f"padding: 3px 8px; border-bottom: {LINE}; vertical-align: top; white-space: normal"
 DIM = "opacity: 0.5"
 # where the printed number lies, seen from our interval: its sign and its shade (Okabe and Ito's orange and blue)
-ABOVE, BELOW, INSIDE = ("▲", "rgba(230, 159, 0, 0.3)"), ("▼", "rgba(86, 180, 233, 0.3)"), ("✓", "")
+ABOVE = ("▲", "rgba(230, 159, 0, 0.3)")
+BELOW = ("▼", "rgba(86, 180, 233, 0.3)")
+INSIDE = ("✓", "")
 PRINTED_IS = {"lower": ABOVE, "higher": BELOW, "agrees": INSIDE, "by construction": INSIDE, "not printed": ("", "")}
 KEY = (
     "In a cell: the printed number over ours [95 % interval]. "

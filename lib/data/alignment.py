@@ -18,11 +18,13 @@ def similarity(points: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Gives a (2, 3) matrix M = [[a, -b, tx], [b, a, ty]], so that a point p goes to M[:, :2] @ p + M[:, 2].
     """
-    points, target = np.asarray(points, float), np.asarray(target, float)
+    points = np.asarray(points, float)
+    target = np.asarray(target, float)
     if points.shape != target.shape or points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
         raise WorkbookError(f"Alignment needs two (k, 2) arrays of points, not {points.shape} and {target.shape}.")
     # As complex numbers the map is z -> w z + t, a linear regression with one slope.
-    source, goal = points @ [1, 1j], target @ [1, 1j]
+    source = points @ [1, 1j]
+    goal = target @ [1, 1j]
     centred = source - source.mean()
     slope = np.vdot(centred, goal - goal.mean()) / np.vdot(centred, centred)
     shift = goal.mean() - slope * source.mean()

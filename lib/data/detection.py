@@ -62,7 +62,8 @@ class Context(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        half, quarter = width // 2, width // 4
+        half = width // 2
+        quarter = width // 4
         self.conv3X3 = nn.Sequential(*conv(width, half))
         self.conv5X5_1 = nn.Sequential(*conv(width, quarter), leaky())
         self.conv5X5_2 = nn.Sequential(*conv(quarter, quarter))

@@ -93,7 +93,8 @@ def fetch(name: str, root: str | Path | None = None) -> Path:
     if name not in SETS or not SETS[name].fetch:
         able = choices([each for each, entry in SETS.items() if entry.fetch])
         raise WorkbookError(f"'{name}' is no set that can be fetched; these can: {able}.")
-    entry, base = SETS[name], Path(root).expanduser() if root else data_root()
+    entry = SETS[name]
+    base = Path(root).expanduser() if root else data_root()
     place = base / entry.fetched
     try:
         base.mkdir(parents=True, exist_ok=True)

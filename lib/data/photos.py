@@ -148,7 +148,8 @@ def write_aligned(
 
 def _free(folder: Path, stem: str, taken: set[Path]) -> Path:
     """A name that no other picture of this run has: anna.jpg and anna.png are two pictures."""
-    count, path = 1, folder / f"{stem}.png"
+    count = 1
+    path = folder / f"{stem}.png"
     while path in taken:
         count += 1
         path = folder / f"{stem}-{count}.png"

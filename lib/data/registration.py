@@ -5,7 +5,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, grid_sample
 
-STEPS, RATE, STIFFNESS = 50, 0.01, 2.0
+STEPS = 50
+RATE = 0.01
+STIFFNESS = 2.0
 UNIT = 50.0  # pixels: a shift of one unit weighs as much as a scale or rotation of one
 
 
@@ -38,7 +40,10 @@ def register(fixed: Tensor, moving: Tensor, box: tuple[int, int, int, int]) -> n
 
 def _maps(free: Tensor) -> Tensor:
     """Scale - 1, rotation and shift (n, 4) as similarities (n, 2, 3) about the box's centre."""
-    a, b, x, y = 1 + free[:, 0], free[:, 1], UNIT * free[:, 2], UNIT * free[:, 3]
+    a = 1 + free[:, 0]
+    b = free[:, 1]
+    x = UNIT * free[:, 2]
+    y = UNIT * free[:, 3]
     return torch.stack([torch.stack([a, -b, x], 1), torch.stack([b, a, y], 1)], 1)
 
 
@@ -58,7 +63,8 @@ def _best_shift(fixed: Tensor, moving: Tensor, box: tuple[int, int, int, int]) -
     """The whole shift (n, 2), x and y in pixels, with the largest normalised cross-correlation."""
     top, bottom, left, right = (edge // 2 for edge in box)
     patch = _standard(avg_pool2d(fixed, 2)[:, 0, top:bottom, left:right])[:, None]
-    half, window = avg_pool2d(moving, 2), patch.shape[-2:]
+    half = avg_pool2d(moving, 2)
+    window = patch.shape[-2:]
     hits = conv2d(half.transpose(0, 1), patch, groups=len(patch))[0]
     variance = avg_pool2d(half.square(), window, 1) - avg_pool2d(half, window, 1).square()
     best = (hits / variance[:, 0].clamp_min(1e-6).sqrt()).flatten(1).argmax(1)

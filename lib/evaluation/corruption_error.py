@@ -24,7 +24,8 @@ def mean_corruption_error(errors: Tensor, reference: Tensor) -> float:
 def relative_corruption_errors(errors: Tensor, clean: float, reference: Tensor, reference_clean: float) -> Tensor:
     """Relative CE (corruptions,): as CE, but counting what corruption adds to the clean error, at every severity."""
     _check(errors, reference)
-    added, reference_added = (errors - clean).sum(1), (reference - reference_clean).sum(1)
+    added = (errors - clean).sum(1)
+    reference_added = (reference - reference_clean).sum(1)
     if not bool((reference_added > 0).all()):
         raise WorkbookError(
             "The relative error needs a reference that every corruption harms, but some leaves its error at or below "

@@ -30,7 +30,9 @@ def byol(predicted: Tensor, target: Tensor, detach: bool = True) -> Tensor:
 def queued_contrast(query: Tensor, key: Tensor, queue: Tensor, temperature: float = 0.07) -> Tensor:
     """InfoNCE of unit queries and keys (n, d) against the unit keys of earlier batches (m, d) (MoCo, equation 1)."""
     _check(query, key)
-    query, key, queue = query.float(), key.detach().float(), queue.detach().float()
+    query = query.float()
+    key = key.detach().float()
+    queue = queue.detach().float()
     own = (query * key).sum(1, keepdim=True)
     logits = torch.cat([own, _product(query, queue.T)], 1) / temperature
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
@@ -116,7 +118,8 @@ def standardised(features: Tensor) -> Tensor:
 def vicreg(first: Tensor, second: Tensor, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)) -> Tensor:
     """Invariance, variance and covariance of two views (n, d) with their weights (Bardes et al. 2022, equation 6)."""
     _check(first, second)
-    first, second = first.float(), second.float()
+    first = first.float()
+    second = second.float()
     invariance = F.mse_loss(first, second)
     variance = (too_small(first) + too_small(second)) / 2
     return weights[0] * invariance + weights[1] * variance + weights[2] * (redundant(first) + redundant(second))

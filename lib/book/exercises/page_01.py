@@ -16,7 +16,8 @@ def subspace_noise(function: Callable) -> None:
     noise = function(x, mask, 0.1)
     expect(isinstance(noise, torch.Tensor) and noise.shape == x.shape, "return noise of the images' shape (n, C, H, W)")
     expect(float((noise * (1 - mask)).abs().max()) == 0, "noise lies outside the mask: multiply by the mask")
-    norms, wanted = noise.flatten(1).norm(dim=1), 0.1 * x.flatten(1).norm(dim=1)
+    norms = noise.flatten(1).norm(dim=1)
+    wanted = 0.1 * x.flatten(1).norm(dim=1)
     expect(float(noise.abs().max()) > 0, "the noise is zero everywhere")
     one = norms.div(wanted)
     expect(

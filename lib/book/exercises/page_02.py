@@ -55,7 +55,8 @@ def online_step(function: Callable) -> None:
     size = 0.05
     found = function(embed, defend, x, y, size)
     expect(isinstance(found, Tensor) and found.shape == x.shape, "return the attacked images, of the shape of x")
-    online, offline = gradient(defend), gradient(lambda image: image)
+    online = gradient(defend)
+    offline = gradient(lambda image: image)
     up = (x + size * online.sign()).clamp(0, 1)
     expect(not torch.allclose(found, up), "this raises the similarity: for a genuine pair the attacker lowers it")
     for of in (offline, -offline):

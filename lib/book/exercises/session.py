@@ -65,7 +65,8 @@ def unchanged_random_state() -> Iterator[None]:
     import numpy as np
     import torch
 
-    state, array = random.getstate(), np.random.get_state()
+    state = random.getstate()
+    array = np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         try:
             yield
