@@ -24,7 +24,7 @@ from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
-from lib.studies.dar_sfrl.training import LOSSES, PAPER, RELEASED, Network, Objective, train_dar
+from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, PAPER, RELEASED, Network, Objective, train_dar
 from lib.studies.pages import for_page, official_pairs
 from lib.training.batches import resize_uint8
 from lib.training.loop import Loss, Measure, Recipe, Trained, fit
@@ -48,10 +48,12 @@ SIZES = {
     "pose_negatives": per_profile(3, 16, 100, 100),
     "queue": per_profile(32, 4096, 16_384, 65_536),
     "batch": per_profile(8, 64, 256, 256),
+    "dar_batch": per_profile(8, 32, 256, 256),
     "dar_steps": per_profile(3, 1500, 4000, 15_000),
-    "ablation_steps": per_profile(3, 800, 1500, 15_000),
+    "ablation_steps": per_profile(3, 400, 1500, 15_000),
     "ssl_steps": per_profile(3, 4000, 20_000, 100_000),
-    "pcl_steps": per_profile(3, 3000, 15_000, 15_000),
+    "baseline_steps": per_profile(3, 2000, 10_000, 50_000),
+    "pcl_steps": per_profile(3, 1000, 15_000, 15_000),
     "class_steps": per_profile(3, 2500, 10_000, 30_000),
     "trades_steps": per_profile(3, 1500, 10_000, 30_000),
     "inner_steps": per_profile(2, 5, 10, 10),
@@ -233,7 +235,7 @@ class DARStudy(Study):
     def dar(self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object) -> Trained:
         """A restorer's training; steps: None for the main length. changes: fields of `Network`."""
         images, people = self.faces
-        recipe = self.recipe(steps or self.scale.dar_steps, self.scale.batch, 1e-3, seed=seed, clip=1.0)
+        recipe = self.recipe(steps or self.scale.dar_steps, self.scale.dar_batch, 1e-3, seed=seed, clip=1.0)
         objective = objective.but(pose_negatives=self.scale.pose_negatives)
         known = people if objective.target == "person" else None
         return self.trained(train_dar, images, self.network(**changes), objective, recipe, known, None, self.device)
@@ -263,7 +265,7 @@ class DARStudy(Study):
                 raise WorkbookError(
                     f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo or baseline."
                 )
-        steps = 3 * s.pcl_steps if name == "PCL" else s.ssl_steps
+        steps = {"PCL": 3 * s.pcl_steps, "baseline": s.baseline_steps}.get(name, s.ssl_steps)
         recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
         return self.trained(train_self_supervised, loss, model, recipe, None, self.device)
 
@@ -335,6 +337,8 @@ class DARStudy(Study):
         jobs["diffusion"] = self.diffusion
         for losses in removals():
             jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)
+        for name, change in DIFFERENCES.items():
+            jobs[f"difference {name}"] = partial(self.dar, 0, PAPER.but(**change), short)
         return jobs
 
 
