@@ -43,6 +43,7 @@ from lib.studies.dar_sfrl.evaluation import (
     quality_by_stage,
     unit_f1,
 )
+from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.losses import (
     LossWeights,
     consistency,
@@ -68,6 +69,7 @@ from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import DiffPure, Diffusion, Purified, draws_right, sweep_times
 from lib.studies.dar_sfrl.study import (
     EXPRESSIONS,
+    METHODS,
     SIZES,
     UNITS,
     DARStudy,
@@ -102,6 +104,7 @@ __all__ = [
     "Diffusion",
     "Disentangled",
     "EXPRESSIONS",
+    "FRA",
     "FaceContrast",
     "FaceTrunk",
     "FaceViews",
@@ -111,6 +114,7 @@ __all__ = [
     "LOSSES",
     "Labelled",
     "LossWeights",
+    "METHODS",
     "MoCo",
     "Network",
     "OPERATORS",
@@ -125,6 +129,8 @@ __all__ = [
     "QueueContrast",
     "RELEASED",
     "RELEASED_PROBE",
+    "RegionAgreement",
+    "RegionTrunk",
     "Restored",
     "Restorer",
     "SEVEN",

@@ -21,6 +21,7 @@ from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
 from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, QueueContrast, SimCLR
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
+from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
@@ -54,6 +55,8 @@ SIZES = {
     "ssl_steps": per_profile(3, 4000, 20_000, 100_000),
     "baseline_steps": per_profile(3, 2000, 10_000, 50_000),
     "pcl_steps": per_profile(3, 1000, 15_000, 15_000),
+    "region_width": per_profile(4, 16, 32, 64),
+    "region_steps": per_profile(3, 1000, 15_000, 50_000),
     "class_steps": per_profile(3, 2500, 10_000, 30_000),
     "trades_steps": per_profile(3, 1500, 10_000, 30_000),
     "inner_steps": per_profile(2, 5, 10, 10),
@@ -78,7 +81,7 @@ CALLED = {
 }
 UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
 PRESENT = 0.3  # intensity from which a unit counts as present
-METHODS = ("DAR-SFRL", "PCL", "SimCLR", "MoCo", "baseline", "raw pixels", "untrained")
+METHODS = ("DAR-SFRL", "PCL", "SimCLR", "MoCo", "FRA", "baseline", "raw pixels", "untrained", "DAR before SimCLR")
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +251,7 @@ class DARStudy(Study):
         return self.network(**changes).loaded(trained).to(self.run.device)
 
     def self_supervised(self, name: str, seed: int = 0) -> Trained:
-        """The training of "PCL", "SimCLR", "MoCo" or the "baseline" on the same faces."""
+        """The training of "PCL", "SimCLR", "MoCo", "FRA" or the "baseline" on the same faces."""
         s, images = self.scale, self.faces[0]
         sizes = {"side": s.side, "width": s.width}
         with seeded(seed):
@@ -258,14 +261,17 @@ class DARStudy(Study):
                 loss = Disentangled(images, s.pose_negatives)
             elif name == "MoCo":
                 model, loss = MoCo(**sizes, hidden=2 * s.hidden, dim=s.dim, queue=s.queue), QueueContrast(images)
+            elif name == "FRA":
+                model = FRA(s.region_width, 4, 2 * s.hidden, s.dim, s.region_steps)
+                loss = RegionAgreement(images)
             elif name in ("SimCLR", "baseline"):
                 model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
                 loss = SimCLR(images) if name == "SimCLR" else FaceContrast(images)
             else:
                 raise WorkbookError(
-                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo or baseline."
+                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo, FRA or baseline."
                 )
-        steps = {"PCL": 3 * s.pcl_steps, "baseline": s.baseline_steps}.get(name, s.ssl_steps)
+        steps = {"PCL": 3 * s.pcl_steps, "baseline": s.baseline_steps, "FRA": s.region_steps}.get(name, s.ssl_steps)
         recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
         return self.trained(train_self_supervised, loss, model, recipe, None, self.device)
 
@@ -282,8 +288,8 @@ class DARStudy(Study):
         elif name == "untrained":
             found = trunk
         else:
-            trunk.load_state_dict(self.self_supervised(name, seed)["weights"])
-            found = trunk
+            found = RegionTrunk(self.scale.region_width) if name == "FRA" else trunk
+            found.load_state_dict(self.self_supervised(name, seed)["weights"])
         return found.to(self.run.device).eval().requires_grad_(False)
 
     def classifier(self, base: str = "natural", seed: int = 0) -> nn.Module:
@@ -335,6 +341,7 @@ class DARStudy(Study):
         jobs["surrogate"] = self.classifier
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
+        jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
             jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)
         for name, change in DIFFERENCES.items():

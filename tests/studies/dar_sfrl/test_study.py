@@ -82,8 +82,8 @@ def test_a_training_is_kept_and_a_probe_stands_on_it(study, monkeypatch):
 
 def test_every_method_gives_features_and_unknown_ones_are_told(study):
     x = study.expressions.part("test", 2)[0]
-    sizes = {name: study.encoder(name)(x).shape for name in ("raw pixels", "untrained", "SimCLR", "PCL")}
-    assert sizes == {"raw pixels": (2, 768), "untrained": (2, 8), "SimCLR": (2, 8), "PCL": (2, 8)}
+    sizes = {name: study.encoder(name)(x).shape for name in ("raw pixels", "untrained", "SimCLR", "PCL", "FRA")}
+    assert sizes == {"raw pixels": (2, 768), "untrained": (2, 8), "SimCLR": (2, 8), "PCL": (2, 8), "FRA": (2, 16)}
     assert isinstance(study.encoder("DAR before SimCLR"), Guarded)
     with pytest.raises(WorkbookError, match="not trained without labels"):
         study.encoder("BYOL")
