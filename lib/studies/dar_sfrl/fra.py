@@ -116,7 +116,7 @@ class FRA(nn.Module):
 
 @torch.no_grad()
 def sinkhorn(shares: Tensor, rounds: int = 3) -> Tensor:
-    """Assignments (m, K), rows of sum 1, balanced over the K masks; the source hands it probabilities, not exp(dots)."""
+    """Assignments (m, K), rows of sum 1, balanced over the masks; the source hands it probabilities."""
     shares = shares / shares.sum()
     for _ in range(rounds):
         shares = shares / shares.sum(0, keepdim=True) / shares.shape[1]
