@@ -43,6 +43,7 @@ from lib.studies.dar_sfrl.evaluation import (
     quality_by_stage,
     unit_f1,
 )
+from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.losses import (
     LossWeights,
@@ -106,6 +107,7 @@ __all__ = [
     "EXPRESSIONS",
     "FRA",
     "FaceContrast",
+    "FaceCycle",
     "FaceTrunk",
     "FaceViews",
     "Guarded",
@@ -116,6 +118,7 @@ __all__ = [
     "LossWeights",
     "METHODS",
     "MoCo",
+    "MotionCycle",
     "Network",
     "OPERATORS",
     "Objective",

@@ -21,6 +21,7 @@ from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
 from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, QueueContrast, SimCLR
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
+from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
@@ -57,6 +58,7 @@ SIZES = {
     "pcl_steps": per_profile(3, 1000, 15_000, 15_000),
     "region_width": per_profile(4, 16, 32, 64),
     "region_steps": per_profile(3, 1000, 15_000, 50_000),
+    "cycle_steps": per_profile(3, 800, 15_000, 50_000),
     "class_steps": per_profile(3, 2500, 10_000, 30_000),
     "trades_steps": per_profile(3, 1500, 10_000, 30_000),
     "inner_steps": per_profile(2, 5, 10, 10),
@@ -81,7 +83,18 @@ CALLED = {
 }
 UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
 PRESENT = 0.3  # intensity from which a unit counts as present
-METHODS = ("DAR-SFRL", "PCL", "SimCLR", "MoCo", "FRA", "baseline", "raw pixels", "untrained", "DAR before SimCLR")
+METHODS = (
+    "DAR-SFRL",
+    "PCL",
+    "SimCLR",
+    "MoCo",
+    "FRA",
+    "FaceCycle",
+    "baseline",
+    "raw pixels",
+    "untrained",
+    "DAR before SimCLR",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,6 +239,14 @@ class DARStudy(Study):
         return faces_for(self.run, self.scale)
 
     @cached_property
+    def couples(self) -> tuple[Tensor, LongTensor]:
+        """Those of the faces, with their people, whose person has another picture among them."""
+        images, people = self.faces
+        names, counts = people.unique(return_counts=True)
+        several = torch.isin(people, names[(counts > 1) & (names >= 0)])
+        return images[several], people[several]
+
+    @cached_property
     def expressions(self) -> Labelled:
         """What the expression probe is fitted, chosen and tested on."""
         return expressions_for(self.run, self.scale)
@@ -251,7 +272,7 @@ class DARStudy(Study):
         return self.network(**changes).loaded(trained).to(self.run.device)
 
     def self_supervised(self, name: str, seed: int = 0) -> Trained:
-        """The training of "PCL", "SimCLR", "MoCo", "FRA" or the "baseline" on the same faces."""
+        """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle" or the "baseline" on the same faces."""
         s, images = self.scale, self.faces[0]
         sizes = {"side": s.side, "width": s.width}
         with seeded(seed):
@@ -264,14 +285,22 @@ class DARStudy(Study):
             elif name == "FRA":
                 model = FRA(s.region_width, 4, 2 * s.hidden, s.dim, s.region_steps)
                 loss = RegionAgreement(images)
+            elif name == "FaceCycle":
+                model = FaceCycle(**sizes, inner=max(4, s.width // 2), dim=s.hidden)
+                loss = MotionCycle(*self.couples)
             elif name in ("SimCLR", "baseline"):
                 model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
                 loss = SimCLR(images) if name == "SimCLR" else FaceContrast(images)
             else:
                 raise WorkbookError(
-                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo, FRA or baseline."
+                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo, FRA, FaceCycle..."
                 )
-        steps = {"PCL": 3 * s.pcl_steps, "baseline": s.baseline_steps, "FRA": s.region_steps}.get(name, s.ssl_steps)
+        steps = {
+            "PCL": 3 * s.pcl_steps,
+            "baseline": s.baseline_steps,
+            "FRA": s.region_steps,
+            "FaceCycle": s.cycle_steps,
+        }.get(name, s.ssl_steps)
         recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
         return self.trained(train_self_supervised, loss, model, recipe, None, self.device)
 
@@ -341,6 +370,7 @@ class DARStudy(Study):
         jobs["surrogate"] = self.classifier
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
+        jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
         jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
             jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)
