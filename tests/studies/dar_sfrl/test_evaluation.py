@@ -141,7 +141,7 @@ def test_f1_of_a_hand_counted_case():
 def test_units_are_learnt_together():
     x = torch.rand(200, 3, 4, 4, generator=generator())
     present = torch.stack([x.mean((1, 2, 3)) > 0.5, x[:, 0].mean((1, 2)) > 0.5], 1)
-    probe = fit_unit_probe(Pixels(), x.flatten(1), present, UnitRecipe(epochs=25, rate=3e-2))
+    probe = fit_unit_probe(Pixels(), x.flatten(1), present, UnitRecipe(epochs=40, batch=50, rate=1e-2))
     assert unit_f1(probe(x), present).min() > 0.8
     assert not any(weight.requires_grad for weight in probe.parameters())
 
