@@ -1,0 +1,404 @@
+"""DAR-SFRL as pages 09 to 11 share it: one table of sizes, one choice of data, trainings that are kept."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from types import SimpleNamespace
+
+import torch
+from torch import LongTensor, Tensor, nn
+
+from lib.book.run import Run, per_profile
+from lib.data.datasets.expressions import VOTES
+from lib.data.loading import load
+from lib.data.pairs import without_people
+from lib.data.parts import deal_people
+from lib.data.procedural_faces.parameters import ACTION_UNITS
+from lib.data.sets import ImageSet, Pairs
+from lib.errors import WorkbookError, choices
+from lib.seeds import seeded
+from lib.studies.base import Study
+from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
+from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, QueueContrast, SimCLR
+from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
+from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
+from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
+from lib.studies.dar_sfrl.networks import Guarded, Pixels
+from lib.studies.dar_sfrl.pcl import PCL, Disentangled
+from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
+from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, PAPER, RELEASED, Network, Objective, train_dar
+from lib.studies.pages import for_page, official_pairs
+from lib.training.batches import resize_uint8
+from lib.training.loop import Loss, Measure, Recipe, Trained, fit
+
+# Rows for `run.scale`, the same on all three pages, so that a network is trained once for all of them. The source:
+# 64 pixels, batch 256, about 15 000 iterations, projections of 2048 and 512.
+SIZES = {
+    "side": per_profile(16, 32, 64, 64),
+    "faces": per_profile(40, 16_000, 100_000, 1_000_000),
+    "learn": per_profile(60, 8000, 25_000, 1_000_000),
+    "held": per_profile(30, 1500, 3000, 3000),
+    "test": per_profile(30, 1500, 3000, 10_000),
+    "attacked": per_profile(8, 500, 3000, 3000),
+    "unit_people": per_profile(10, 60, 150, 300),
+    "unit_images": per_profile(4, 25, 40, 40),
+    "hidden": per_profile(8, 256, 2048, 2048),
+    "dim": per_profile(8, 64, 512, 512),
+    "mixer": per_profile(8, 64, 256, 256),
+    "width": per_profile(4, 32, 64, 64),
+    "shrink": per_profile(32, 4, 1, 1),
+    "pose_negatives": per_profile(3, 16, 100, 100),
+    "queue": per_profile(32, 4096, 16_384, 65_536),
+    "batch": per_profile(8, 64, 256, 256),
+    "dar_batch": per_profile(8, 32, 256, 256),
+    "dar_steps": per_profile(3, 1500, 4000, 15_000),
+    "ablation_steps": per_profile(3, 400, 1500, 15_000),
+    "ssl_steps": per_profile(3, 4000, 20_000, 100_000),
+    "baseline_steps": per_profile(3, 2000, 10_000, 50_000),
+    "pcl_steps": per_profile(3, 1000, 15_000, 15_000),
+    "region_width": per_profile(4, 16, 32, 64),
+    "region_steps": per_profile(3, 1000, 15_000, 50_000),
+    "cycle_steps": per_profile(3, 800, 15_000, 50_000),
+    "class_steps": per_profile(3, 2500, 10_000, 30_000),
+    "trades_steps": per_profile(3, 1500, 10_000, 30_000),
+    "inner_steps": per_profile(2, 5, 10, 10),
+    "diffusion_steps": per_profile(2, 1500, 20_000, 100_000),
+    "diffusion_widths": per_profile([8, 8], [16, 32, 64], [32, 64, 96, 128], [64, 128, 192, 256]),
+    "probe_epochs": per_profile(3, 60, 300, 300),
+    "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
+}
+# Fig 6's order; what other sets call the same.
+EXPRESSIONS = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
+CALLED = {
+    "surprise": 0,
+    "fear": 1,
+    "disgust": 2,
+    "happiness": 3,
+    "happy": 3,
+    "sadness": 4,
+    "sad": 4,
+    "anger": 5,
+    "angry": 5,
+    "neutral": 6,
+}
+UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
+PRESENT = 0.3  # intensity from which a unit counts as present
+METHODS = (
+    "DAR-SFRL",
+    "PCL",
+    "SimCLR",
+    "MoCo",
+    "FRA",
+    "FaceCycle",
+    "baseline",
+    "raw pixels",
+    "untrained",
+    "DAR before SimCLR",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Parts by name ("learn", "held", "test") of images (n, 3, side, side) uint8 and labels (n,)."""
+
+    images: dict[str, Tensor]
+    labels: dict[str, LongTensor]
+    classes: tuple[str, ...]
+
+    def part(self, name: str, most: int | None = None) -> tuple[Tensor, LongTensor]:
+        """Up to `most` images in [0,1] of a part, and their labels."""
+        if name not in self.images:
+            raise WorkbookError(f"The parts are {choices(list(self.images))}, not '{name}': choose one.")
+        return self.images[name][:most].float() / 255, self.labels[name][:most]
+
+
+def majority(votes: Tensor) -> LongTensor:
+    """FER+'s votes (n, 10) to classes of `EXPRESSIONS` (n,); -1 where no vote leads or another word does."""
+    place = torch.tensor([CALLED.get(name, -1) for name in VOTES])
+    top = votes.topk(2, dim=1)
+    leads = (top.values[:, 0] > top.values[:, 1]) & (top.values[:, 0] > 0)
+    return place[top.indices[:, 0]].where(leads, -1)
+
+
+def classes_of(images: ImageSet) -> LongTensor:
+    """The expression (n,) of each picture, -1 where it has none: by FER+, by the set's classes, or exact."""
+    if "votes" in images.attributes:
+        return majority(images.attributes["votes"])
+    if "expression" in images.attributes:
+        kaggle = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+        return torch.tensor([CALLED[name] for name in kaggle])[images.attributes["expression"]]
+    place = [CALLED.get(name.lower(), -1) for name in images.classes]
+    if -1 in place and max(place) < 0:
+        raise WorkbookError(f"'{images.name}' knows no expression: take fer2013 or raf_db.")
+    return torch.tensor(place)[images.labels]
+
+
+def coloured(images: ImageSet, index: LongTensor, side: int) -> Tensor:
+    """Pictures as uint8 (k, 3, side, side); gray ones three times."""
+    found = resize_uint8(images, index, side)
+    return found.expand(-1, 3, -1, -1).contiguous() if found.shape[1] == 1 else found
+
+
+def expressions_for(run: Run, scale: SimpleNamespace) -> Labelled:
+    """FER2013 by FER+'s majority and in its official splits; at smoke procedural faces, people in one part only."""
+    images = for_page(run, "fer2013")
+    classes = classes_of(images)
+    known = classes >= 0
+    splits = dict(images.splits)
+    if "public_test" in splits:
+        parts = {"learn": splits["train"], "held": splits["public_test"], "test": splits["private_test"]}
+    else:
+        train, test = splits["train"], splits.get("test", splits.get("val"))
+        if "expression" in images.attributes:  # the labels are people
+            parts = deal_people(images.labels, train, {"held": scale.held, "learn": -1})
+        else:
+            mixed = drawn(train, len(train))
+            parts = {"held": mixed[: scale.held], "learn": mixed[scale.held :]}
+        parts |= {"test": test}
+    parts = {name: index[known[index]] for name, index in parts.items()}
+    parts = {name: drawn(parts[name], getattr(scale, name)) for name in ("learn", "held", "test")}
+    pixels = {name: coloured(images, index, scale.side) for name, index in parts.items()}
+    return Labelled(pixels, {name: classes[index] for name, index in parts.items()}, EXPRESSIONS)
+
+
+def drawn(index: LongTensor, most: int) -> LongTensor:
+    """Up to `most` of the positions, always the same random ones."""
+    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(0))
+    return index[order[:most]]
+
+
+def faces_for(run: Run, scale: SimpleNamespace) -> tuple[Tensor, LongTensor]:
+    """Unlabelled faces uint8 (n, 3, side, side) to learn from, and people (n,), -1 where unknown.
+
+    LFW's people who stand in no test pair, the CelebA part and FER2013's training images; at smoke procedural faces.
+    People are known to no loss but to the released code's random targets.
+    """
+    lfw = for_page(run, "lfw")
+    index = without_people(lfw, *lfw.pairs.values()) if lfw.pairs else torch.arange(len(lfw))
+    share = scale.faces if run.smoke or run.data != "auto" else scale.faces // 3
+    sets = [(lfw, index, True)]
+    if not run.smoke and run.data == "auto":
+        celeba, fer = for_page(run, "celeba_sub"), for_page(run, "fer2013")
+        sets += [(celeba, torch.arange(len(celeba)), True), (fer, fer.splits["train"], False)]
+    pixels, people, offset = [], [], 0
+    for images, rows, named in sets:
+        rows = drawn(rows, share)
+        pixels.append(coloured(images, rows, scale.side))
+        people.append(images.labels[rows] + offset if named else torch.full((len(rows),), -1))
+        offset += int(images.labels.max()) + 1
+    return torch.cat(pixels), torch.cat(people)
+
+
+def units_for(run: Run, scale: SimpleNamespace, folds: int = 3) -> tuple[Tensor, Tensor, LongTensor]:
+    """Procedural faces uint8 (n, 3, side, side), the presence of `UNITS` (n, 8) bool, and folds (n,) by person.
+
+    There is no free real set with coded action units: every caption has to say so.
+    """
+    faces = load("procedural", people=scale.unit_people, per_person=scale.unit_images, seed=7, size=112)
+    run.uses("data", f"{faces.source} (action units)")
+    grades = faces.attributes["action_units"]
+    present = torch.stack([grades[:, list(ACTION_UNITS).index(unit)] > PRESENT for unit in UNITS], dim=1)
+    return coloured(faces, torch.arange(len(faces)), scale.side), present, faces.labels % folds
+
+
+def pairs_for(run: Run, scale: SimpleNamespace, name: str = "cfp") -> tuple[ImageSet, Pairs, LongTensor, Tensor]:
+    """The official pairs of a set, CFP-FP for "cfp": the set, its pairs, and the images they need, by position.
+
+    The last two: positions (k,) in the set, and the images uint8 (k, 3, side, side) in that order.
+    """
+    images = for_page(run, name)
+    pairs = images.pairs.get("FP", official_pairs(images))
+    needed = torch.cat([pairs.first, pairs.second]).unique()
+    return images, pairs, needed, coloured(images, needed, scale.side)
+
+
+def train_self_supervised(
+    loss: Loss, model: nn.Module, recipe: Recipe, measure: Measure | None = None, device: str = "cpu"
+) -> Trained:
+    """A model with a `trunk` trained by a loss on its own images: the trunk's weights, PCL's face branch, history."""
+    model = model.to(device)
+    history = fit(model, loss, len(loss.images), recipe, held_out=measure, label=f"training {type(loss).__name__}")
+    parts = {"weights": model.trunk.state_dict(), "history": history}
+    return parts | ({"branch": model.face.state_dict()} if hasattr(model, "face") else {})
+
+
+def train_supervised(
+    loss: Supervised, model: TrunkClassifier, recipe: Recipe, measure: Measure | None = None, device: str = "cpu"
+) -> Trained:
+    """A classifier trained by a supervised loss: weights and history."""
+    history = fit(model.to(device), loss, len(loss.images), recipe, held_out=measure, label=f"training {loss.base}")
+    return {"weights": model.state_dict(), "history": history}
+
+
+class DARStudy(Study):
+    """The trainings of all three pages on one choice of data, each done once and kept."""
+
+    @cached_property
+    def faces(self) -> tuple[Tensor, LongTensor]:
+        """What is learnt from without labels, and people."""
+        return faces_for(self.run, self.scale)
+
+    @cached_property
+    def couples(self) -> tuple[Tensor, LongTensor]:
+        """Those of the faces, with their people, whose person has another picture among them."""
+        images, people = self.faces
+        names, counts = people.unique(return_counts=True)
+        several = torch.isin(people, names[(counts > 1) & (names >= 0)])
+        return images[several], people[several]
+
+    @cached_property
+    def expressions(self) -> Labelled:
+        """What the expression probe is fitted, chosen and tested on."""
+        return expressions_for(self.run, self.scale)
+
+    def network(self, **changes: object) -> Network:
+        """DAR at this scale; changes: fields of `Network`, as stages=2 or operator="CNN"."""
+        s = self.scale
+        return replace(Network(s.side, hidden=s.hidden, dim=s.dim, mixer=s.mixer), **changes)
+
+    def dar(self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object) -> Trained:
+        """A restorer's training; steps: None for the main length. changes: fields of `Network`."""
+        images, people = self.faces
+        recipe = self.recipe(steps or self.scale.dar_steps, self.scale.dar_batch, 1e-3, seed=seed, clip=1.0)
+        objective = objective.but(pose_negatives=self.scale.pose_negatives)
+        known = people if objective.target == "person" else None
+        return self.trained(train_dar, images, self.network(**changes), objective, recipe, known, None, self.device)
+
+    def restorer(
+        self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object
+    ) -> nn.Module:
+        """The trained restorer, frozen, on the run's device."""
+        trained = self.dar(seed, objective, steps, **changes)
+        return self.network(**changes).loaded(trained).to(self.run.device)
+
+    def self_supervised(self, name: str, seed: int = 0) -> Trained:
+        """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle" or the "baseline" on the same faces."""
+        s, images = self.scale, self.faces[0]
+        sizes = {"side": s.side, "width": s.width}
+        with seeded(seed):
+            if name == "PCL":
+                epoch = max(1, len(images) // s.batch)
+                model = PCL(**sizes, hidden=2 * s.hidden, dim=s.dim, shrink=s.shrink, epoch=epoch)
+                loss = Disentangled(images, s.pose_negatives)
+            elif name == "MoCo":
+                model, loss = MoCo(**sizes, hidden=2 * s.hidden, dim=s.dim, queue=s.queue), QueueContrast(images)
+            elif name == "FRA":
+                model = FRA(s.region_width, 4, 2 * s.hidden, s.dim, s.region_steps)
+                loss = RegionAgreement(images)
+            elif name == "FaceCycle":
+                model = FaceCycle(**sizes, inner=max(4, s.width // 2), dim=s.hidden)
+                loss = MotionCycle(*self.couples)
+            elif name in ("SimCLR", "baseline"):
+                model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
+                loss = SimCLR(images) if name == "SimCLR" else FaceContrast(images)
+            else:
+                raise WorkbookError(
+                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo, FRA, FaceCycle..."
+                )
+        steps = {
+            "PCL": 3 * s.pcl_steps,
+            "baseline": s.baseline_steps,
+            "FRA": s.region_steps,
+            "FaceCycle": s.cycle_steps,
+        }.get(name, s.ssl_steps)
+        recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
+        return self.trained(train_self_supervised, loss, model, recipe, None, self.device)
+
+    def encoder(self, name: str, seed: int = 0) -> nn.Module:
+        """A method's frozen encoder: images (n, 3, side, side) in [0,1] to the features its probe stands on."""
+        with seeded(seed):
+            trunk = Contrasted(self.scale.side, self.scale.width, 8, 8).trunk
+        if name == "DAR-SFRL":
+            found: nn.Module = Pixels(self.restorer(seed))
+        elif name == "raw pixels":
+            found = Pixels()
+        elif name == "DAR before SimCLR":
+            return Guarded(self.restorer(seed), self.encoder("SimCLR", seed))
+        elif name == "untrained":
+            found = trunk
+        else:
+            found = RegionTrunk(self.scale.region_width) if name == "FRA" else trunk
+            found.load_state_dict(self.self_supervised(name, seed)["weights"])
+        return found.to(self.run.device).eval().requires_grad_(False)
+
+    def classifier(self, base: str = "natural", seed: int = 0) -> nn.Module:
+        """A supervised classifier of expressions, "natural" (the surrogate) or "TRADES", frozen."""
+        s, data = self.scale, self.expressions
+        steps = s.class_steps if base == "natural" else s.trades_steps
+        with seeded(seed):
+            model = TrunkClassifier(s.side, s.width, len(EXPRESSIONS))
+        loss = Supervised(data.images["learn"], data.labels["learn"], base, steps=s.inner_steps)
+        recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
+        trained = self.trained(train_supervised, loss, model, recipe, CleanError(*data.part("held")), self.device)
+        model.load_state_dict(trained["weights"])
+        return model.to(self.run.device).eval().requires_grad_(False)
+
+    def diffusion(self) -> nn.Module:
+        """The diffusion model of DiffPure, frozen; trained at up to 32 pixels on the same faces."""
+        side = min(self.scale.side, 32)
+        images = self.faces[0] if self.scale.side == side else torch.nn.functional.avg_pool2d(self.faces[0].float(), 2)
+        images = images.byte()
+        plan = Diffusion(side, tuple(self.scale.diffusion_widths))
+        recipe = self.recipe(self.scale.diffusion_steps, 64, 1e-3, clip=1.0)
+        trained = self.trained(train_diffusion, images, plan, recipe, 200, self.device)
+        return plan.loaded(trained).to(self.run.device)
+
+    def fitted(self, encoder: nn.Module, recipe: ProbeRecipe | None = None) -> dict[str, Tensor]:
+        """The expression probe of an encoder: its weights chosen on held-out and on test images, its curves."""
+        data, recipe = self.expressions, recipe or ProbeRecipe(epochs=self.scale.probe_epochs)
+        return self.run.kept(probe_expressions, encoder, data.images, data.labels, recipe, self.device)
+
+    def probe(self, encoder: nn.Module, recipe: ProbeRecipe | None = None) -> Probe:
+        """The classifier of expressions whose epoch is chosen on held-out images."""
+        return probe_from(encoder, self.fitted(encoder, recipe)).to(self.run.device)
+
+    def plan(self) -> dict[str, Callable[[], object]]:
+        """Every training of the three pages by name, those that a verdict needs first."""
+        jobs: dict[str, Callable[[], object]] = {}
+        short = self.scale.ablation_steps
+        for seed in self.scale.seeds:
+            jobs[f"DAR {seed}"] = partial(self.dar, seed)
+            for name in ("PCL", "SimCLR", "MoCo", "baseline"):
+                jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
+        for seed in self.scale.seeds:
+            jobs[f"released {seed}"] = partial(self.dar, seed, RELEASED, short)
+            jobs[f"no NOCL {seed}"] = partial(self.dar, seed, PAPER.but(losses=("mae",)), short)
+            for stages in (1, 2, 3, 4, 5):
+                jobs[f"K {stages} {seed}"] = partial(self.dar, seed, PAPER, short, stages=stages)
+            for operator in ("CNN", "LSTM", "Transformer"):
+                jobs[f"M {operator} {seed}"] = partial(self.dar, seed, PAPER, short, operator=operator)
+        jobs["surrogate"] = self.classifier
+        jobs["TRADES"] = partial(self.classifier, "TRADES")
+        jobs["diffusion"] = self.diffusion
+        jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
+        jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
+        for losses in removals():
+            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)
+        for name, change in DIFFERENCES.items():
+            jobs[f"difference {name}"] = partial(self.dar, 0, PAPER.but(**change), short)
+        return jobs
+
+
+def removals() -> list[tuple[str, ...]]:
+    """What is left of the losses when those of NOCL are removed in every order (Table 6): six sets beside mae alone."""
+    nocl = [name for name in LOSSES if name != "mae"]
+    kept = [tuple(name for at, name in enumerate(nocl) if code >> at & 1) for code in range(1, 7)]
+    return [("mae", *names) for names in kept]
+
+
+def probe_expressions(
+    encoder: nn.Module,
+    images: dict[str, Tensor],
+    labels: dict[str, LongTensor],
+    recipe: ProbeRecipe,
+    device: str = "cpu",
+) -> dict[str, Tensor]:
+    """`fit_probe` on the features of the part "learn", looking at "held" and "test"."""
+    features = {name: features_of(encoder, part, device) for name, part in images.items()}
+    looks = {name: (features[name], labels[name]) for name in ("held", "test")}
+    return fit_probe(features["learn"], labels["learn"], looks, recipe)
+
+
+def study_for(run: Run) -> DARStudy:
+    """The study at the run's scale, with its table shown."""
+    return DARStudy(run, run.scale(**SIZES))

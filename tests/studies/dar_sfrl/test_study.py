@@ -1,0 +1,127 @@
+import pytest
+import torch
+
+from lib import cache
+from lib.book import run as book
+from lib.errors import WorkbookError
+from lib.studies.dar_sfrl import train, training
+from lib.studies.dar_sfrl.networks import Guarded, Pixels
+from lib.studies.dar_sfrl.study import (
+    EXPRESSIONS,
+    SIZES,
+    UNITS,
+    classes_of,
+    drawn,
+    majority,
+    pairs_for,
+    removals,
+    study_for,
+    units_for,
+)
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "RUNS", tmp_path)
+    monkeypatch.setattr(book, "show_table", lambda *given: None)
+    return study_for(book.start("09_degradation", profile="smoke", device="cpu"))
+
+
+def test_votes_become_classes_in_the_order_of_fig_6():
+    votes = torch.zeros(6, 10, dtype=torch.long)
+    votes[0, 2] = 9  # surprise
+    votes[1, 6] = votes[1, 3] = 5  # a tie
+    votes[2, 7] = 8  # contempt, which none of the seven is
+    votes[3, 0] = 6  # neutral
+    votes[4] = -1  # no votes
+    votes[5, 4] = 4  # anger
+    assert majority(votes).tolist() == [0, -1, -1, 6, -1, 5]
+    assert EXPRESSIONS[5] == "Anger"
+
+
+def test_parts_share_no_person_and_no_picture(study):
+    data = study.expressions
+    assert {name: len(part) for name, part in data.images.items()}["learn"] <= study.scale.learn
+    assert all(part.shape[1:] == (3, 16, 16) and part.dtype == torch.uint8 for part in data.images.values())
+    x, labels = data.part("test", 5)
+    assert x.max() <= 1
+    assert len(labels) == 5
+    flat = [{bytes(image.flatten().tolist()) for image in part} for part in data.images.values()]
+    assert sum(len(part) for part in flat) == len(set().union(*flat))
+    with pytest.raises(WorkbookError, match="The parts are"):
+        data.part("train")
+
+
+def test_faces_units_and_pairs(study):
+    images, people = study.faces
+    assert len(images) == len(people) == study.scale.faces
+    pixels, present, folds = units_for(study.run, study.scale)
+    assert present.shape == (len(pixels), len(UNITS))
+    assert len(UNITS) >= 8
+    per_person = folds.view(study.scale.unit_people, -1)
+    assert (per_person == per_person[:, :1]).all()
+    assert present.any(0).all()
+    _, pairs, needed, found = pairs_for(study.run, study.scale)
+    assert torch.isin(pairs.first, needed).all()
+    assert len(needed) == len(found)
+
+
+def test_a_training_is_kept_and_a_probe_stands_on_it(study, monkeypatch):
+    encoder = study.encoder("DAR-SFRL")
+    assert isinstance(encoder, Pixels)
+    probe = study.probe(encoder)
+    x, labels = study.expressions.part("held")
+    fitted = study.fitted(encoder)
+    share = (probe(x).argmax(1) == labels).float().mean().item()
+    assert share == pytest.approx(fitted["held accuracy"].max().item(), abs=1e-6)
+    seen = []
+    monkeypatch.setattr(training, "fit", lambda *given, **more: seen.append(1))
+    assert torch.equal(study.encoder("DAR-SFRL")(x), encoder(x))
+    assert not seen
+
+
+def test_every_method_gives_features_and_unknown_ones_are_told(study):
+    x = study.expressions.part("test", 2)[0]
+    sizes = {name: study.encoder(name)(x).shape for name in ("raw pixels", "untrained", "SimCLR", "PCL", "FRA")}
+    assert sizes == {"raw pixels": (2, 768), "untrained": (2, 8), "SimCLR": (2, 8), "PCL": (2, 8), "FRA": (2, 16)}
+    assert isinstance(study.encoder("DAR before SimCLR"), Guarded)
+    with pytest.raises(WorkbookError, match="not trained without labels"):
+        study.encoder("BYOL")
+
+
+def test_the_plan_holds_what_the_issue_asks_with_two_seeds(study):
+    names = list(study.plan())
+    for seed in (0, 1):
+        for name in ("DAR", "PCL", "SimCLR", "MoCo", "baseline", "released", "no NOCL", "K 3", "M LSTM"):
+            assert f"{name} {seed}" in names
+    assert names[:5] == ["DAR 0", "PCL 0", "SimCLR 0", "MoCo 0", "baseline 0"]
+    assert len([name for name in names if name.startswith("losses")]) == 6
+
+
+def test_losses_are_removed_in_every_order():
+    assert len(set(removals())) == 6
+    assert all(kept[0] == "mae" and 2 <= len(kept) <= 3 for kept in removals())
+
+
+def test_names_are_chosen_by_how_they_start():
+    known = ["DAR 0", "DAR 1", "PCL 0"]
+    assert train.chosen([], known) == known
+    assert train.chosen(["DAR"], known) == ["DAR 0", "DAR 1"]
+    assert train.chosen(["PCL 0", "DAR 1"], known) == ["DAR 1", "PCL 0"]
+    with pytest.raises(WorkbookError, match="no training 'MAE'"):
+        train.chosen(["MAE"], known)
+
+
+def test_drawn_positions_are_always_the_same():
+    index = torch.arange(100, 120)
+    assert torch.equal(drawn(index, 5), drawn(index, 5))
+    assert set(drawn(index, 50).tolist()) == set(index.tolist())
+    assert set(SIZES["side"]) == {"smoke", "laptop", "gpu", "paper"}
+
+
+def test_a_set_without_expressions_is_told():
+    class People:
+        name, classes, attributes, labels = "people", ["Ann", "Bob"], {}, torch.tensor([0, 1])
+
+    with pytest.raises(WorkbookError, match="knows no expression"):
+        classes_of(People())
