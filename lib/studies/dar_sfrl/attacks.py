@@ -12,7 +12,7 @@ from torch import Generator, LongTensor, Tensor, nn
 
 from lib.attacks.autoattack import AutoAttackResult, autoattack
 from lib.attacks.budgets import Linf
-from lib.attacks.loop import in_batches, worst_case
+from lib.attacks.loop import in_batches, strongest
 from lib.attacks.objectives import Objective, cross_entropy, margin
 from lib.attacks.settings import BIM, DIFGSM, EOTPGD, MIFGSM, NIFGSM, PGD, UPGD, Settings
 from lib.errors import WorkbookError, choices
@@ -61,7 +61,7 @@ def seven_attacks(goal: Objective, x: Tensor, eps: str = EPS, seed: int = 0) -> 
 
 def worst_of(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor]) -> Tensor:
     """Per image the attacked one, among several attacks, with the highest margin loss."""
-    return worst_case(margin(probe, labels), *attacked.values())
+    return strongest(margin(probe, labels), *attacked.values())
 
 
 def withstood(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor]) -> dict[str, Tensor]:
