@@ -32,13 +32,14 @@ SIZES = {
     "depth": per_profile(18, 18, 18, 50),
     "width": per_profile(4, 8, 64, 64),
     "stem": per_profile("half", "half", "half", "imagenet"),
-    "batch": per_profile(16, 128, 128, 128),
+    "batch": per_profile(8, 128, 128, 128),
+    "learn_people": per_profile(16, 100_000, 100_000, 100_000),  # at most: above smoke all of them
     "test_images": per_profile(60, 1200, 1200, 1200),
     "held_images": per_profile(40, 600, 600, 600),
     "pre_epochs": per_profile(2, 40, 100, 500),
-    "full_epochs": per_profile(4, 40, 100, 250),
+    "full_epochs": per_profile(3, 40, 100, 250),
     "tune_epochs": per_profile(2, 8, 20, 50),
-    "watched_pairs": per_profile(16, 120, 600, 600),
+    "watched_pairs": per_profile(8, 120, 600, 600),
     "watched_people": per_profile(4, 30, 60, 200),
     "watch_steps": per_profile(2, 5, 10, 10),
     "seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
@@ -96,6 +97,9 @@ def faces_for(run: Run, scale: SimpleNamespace) -> Faces:
     else:
         sizes = {"test": scale.test_images, "held out": scale.held_images, "learn": -1}
         parts = deal_people(main.labels, several, sizes)
+    learners = people_with(main.labels, parts["learn"], 2, scale.learn_people)
+    parts["learn"] = parts["learn"][torch.isin(main.labels[parts["learn"]], learners)]
+    several = several[torch.isin(several, torch.cat(list(parts.values())))]
     images, labels, offset = resize_uint8(main, several, scale.side), main.labels[several], int(main.labels.max()) + 1
     place = torch.full((len(main),), -1).scatter(0, several, torch.arange(len(several)))
     parts = {name: place[index] for name, index in parts.items()}

@@ -24,6 +24,7 @@ from lib.studies.ancra.attacks import (
 )
 from lib.studies.ancra.classifiers import GatedClassifier, hard, soft, with_gates
 from lib.studies.ancra.contrast import expected_missing, false_positive_shares, gradient_path, missing
+from lib.studies.ancra.evaluation import plane_of
 from lib.studies.ancra.feature_gap import FEATURE_ATTACKS, PLACES, THRESHOLDS, distances, gaps, relative, tail
 from lib.studies.ancra.negatives import choose
 from lib.studies.ancra.step_costs import step_passes, step_seconds
@@ -67,6 +68,7 @@ __all__ = [
     "negative_contrast",
     "official",
     "pictures_for",
+    "plane_of",
     "random_search",
     "relative",
     "soft",

@@ -28,9 +28,9 @@ from lib.training.loop import Loss, Recipe, Trained
 # Rows for `run.scale`. `every`: of CIFAR-10's ten classes every second one at laptop scale.
 SIZES = {
     "every": per_profile(2, 2, 1, 1),
-    "train": per_profile(160, 6000, 49000, 49000),
-    "held": per_profile(40, 300, 1000, 1000),
-    "test": per_profile(40, 500, 2000, 10000),
+    "train": per_profile(128, 6000, 49000, 49000),
+    "held": per_profile(24, 300, 1000, 1000),
+    "test": per_profile(30, 500, 2000, 10000),
     "width": per_profile(4, 8, 64, 64),
     "stem": per_profile("half", "half", "small", "small"),
     "epochs": per_profile(2, 8, 30, 120),

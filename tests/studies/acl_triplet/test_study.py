@@ -148,11 +148,24 @@ def test_people_of_one_picture_are_in_no_part(monkeypatch):
     labels = torch.arange(20).repeat(3)[:-7]  # nobody alone
     alone = torch.cat([torch.tensor([20, 21]), labels])
     everyone = made(alone, patterned(len(alone), 1)[0])
-    monkeypatch.setattr(acl_page, "for_page", lambda run, name: everyone)
-    faces = faces_for(page(), SimpleNamespace(side=8, test_images=9, held_images=7))
+    monkeypatch.setattr(acl_page, "for_page", lambda run, name, **_: everyone)
+    faces = faces_for(page(), SimpleNamespace(side=8, learn_people=99, test_images=9, held_images=7))
     check(faces, 8)
     assert set(faces.labels.tolist()) == set(range(20))
     assert torch.equal(faces.images, resize_uint8(everyone, 2 + torch.arange(len(labels)), 8))
+
+
+def test_a_rehearsal_learns_from_a_few_people_and_reads_nobody_else(monkeypatch):
+    everyone = made(torch.arange(20).repeat(3), patterned(20, 3)[0])
+    monkeypatch.setattr(acl_page, "for_page", lambda run, name, **_: everyone)
+    few, whole = (
+        faces_for(page(), SimpleNamespace(side=8, learn_people=most, test_images=9, held_images=6)) for most in (4, 99)
+    )
+    check(few, 8)
+    assert [len(few.test), len(few.held_out), len(few.learn), len(few.images)] == [9, 6, 12, 27]
+    assert len(whole.images) == 60
+    for part in ("test", "held_out"):
+        assert torch.equal(few.images[getattr(few, part)], whole.images[getattr(whole, part)])
 
 
 def test_every_profile_can_deal_a_set_without_a_partition():
@@ -165,8 +178,8 @@ def test_celebas_partition_takes_the_place_of_the_dealing(monkeypatch):
     labels[0] = 6  # a person of one picture, among those to learn from
     people = {"train": [0, 1, 6], "val": [2, 3], "test": [4, 5]}
     splits = {name: torch.isin(labels, torch.tensor(some)).nonzero().flatten() for name, some in people.items()}
-    monkeypatch.setattr(acl_page, "for_page", lambda run, name: made(labels, images, splits=splits))
-    faces = faces_for(page("laptop", data="celeba"), SimpleNamespace(side=8))
+    monkeypatch.setattr(acl_page, "for_page", lambda run, name, **_: made(labels, images, splits=splits))
+    faces = faces_for(page("laptop", data="celeba"), SimpleNamespace(side=8, learn_people=99))
     check(faces, 8)
     assert groups(faces) == [{0, 1}, {4, 5}, {2, 3}]
 
@@ -176,15 +189,15 @@ def test_celebas_part_joins_less_the_people_who_are_tested(monkeypatch):
     people = torch.arange(12).repeat_interleave(3)
     own = made(people, textured(people, seed=1), "own")
     monkeypatch.setattr(acl_page, "load_recogniser", stand_in)
-    sizes = SimpleNamespace(side=8, test_images=9, held_images=6)
-    monkeypatch.setattr(acl_page, "for_page", lambda run, name: own)
+    sizes = SimpleNamespace(side=8, learn_people=99, test_images=9, held_images=6)
+    monkeypatch.setattr(acl_page, "for_page", lambda run, name, **_: own)
     alone = faces_for(page(), sizes)
     learn, held_out, test = (sorted(group) for group in groups(alone))
     sources = torch.tensor([*test[:2], held_out[0], learn[0], 12, 13, 14, 15, 16]).repeat_interleave(2)
     two = torch.arange(18) != 8  # one of the two pictures of person 4
     more = made((torch.arange(18) // 2)[two], textured(sources[two], seed=2), "more")
     sets = {"lfw": own, "celeba_sub": more}
-    monkeypatch.setattr(acl_page, "for_page", lambda run, name: sets[name])
+    monkeypatch.setattr(acl_page, "load_or_reason", lambda run, name: (sets[name], ""))
     faces = faces_for(page("laptop"), sizes)
     check(faces, 8)
     assert torch.equal(faces.images[:36], alone.images)
