@@ -26,6 +26,7 @@ from lib.studies.pin.baseline_training import (
 from lib.studies.pin.study import PIN
 from lib.training.loop import Trained
 
+LEVELS = [0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3]  # candidates of the hard threshold
 # Rows for `run.scale`, beside those of `study`.
 BASELINE_SIZES = {
     "patches": per_profile(100, 10_000, 100_000, 1_000_000),
@@ -38,7 +39,7 @@ BASELINE_SIZES = {
     "guided_steps": per_profile(4, 900, 4000, 100_000),
     "robust_steps": per_profile(2, 450, 3000, 30_000),
     "inner_steps": per_profile(1, 1, 10, 30),
-    "levels": per_profile([0.05, 0.2], *[[0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3]] * 3),  # of the hard threshold
+    "levels": per_profile([0.05, 0.2], LEVELS, LEVELS, LEVELS),
 }
 PIXELS = (4, 8, 16)  # candidate reaches of PixelDefend, of 255; the page chooses on held-out pairs
 CROP = 48  # side of the squares that the PixelCNN learns on below paper scale

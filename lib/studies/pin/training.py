@@ -39,7 +39,7 @@ class Material:
 
 @dataclass(frozen=True)
 class Shares:
-    """How the faces are dealt: people of the gallery, images to fit, to hold out and to learn (-1: the rest), eigenvectors."""
+    """How faces are dealt: people of the gallery, images to fit, hold out and learn (-1: the rest), eigenvectors."""
 
     gallery: int
     fit_images: int
