@@ -27,7 +27,7 @@ def test_warming_asks_for_the_systems_of_all_parts_at_the_runs_sizes(asked):
     level, choice = asked
     scale, pairs = choice.baselines[0]
     assert level == ("choose", tuple(BASELINE_SIZES["levels"]["smoke"]))
-    assert choice.level == 0.2 and choice.reach == 8 and choice.second is True
+    assert (choice.level, choice.reach, choice.second) == (0.2, 8, True)
     assert vars(scale) == {name: row["smoke"] for name, row in (SIZES | BASELINE_SIZES).items()}
     faces = load("lfw", where="embedded")
     (page,) = crossed_parts(pairs_for(faces, scale.pairs), scale.parts)
