@@ -25,12 +25,14 @@ if UNKNOWN:
 SUMMARIES = ("00_start_here", "20_scoreboard")
 # small pages run side by side with one thread each; one that fills a GPU or every core runs alone
 ALONE = PROFILE in ("gpu", "paper")
-FACES = [page.name for page in PAGES if page.source in ("the book", "PIN")]  # they measure the same recogniser
+# what pages share is trained once, before they would all wait for it; a name is one of `python -m lib.studies warm`
+SHARED = {"recognisers": ("00", "01", "02", "03", "04", "05", "06"), "pin": ("03", "04", "05", "06")}
 
 
 wildcard_constraints:
     profile="[a-z]+",
     page=r"\d\d_\w+",
+    shared="|".join(SHARED),
 
 
 onstart:
@@ -47,14 +49,16 @@ rule scoreboard:
         "{sys.executable} -m lib.book scoreboard --profile {PROFILE} > {output}"
 
 
-rule recogniser:
+rule shared:
+    input:
+        lambda wildcards: [] if wildcards.shared == "recognisers" else f"runs/{wildcards.profile}/recognisers.trained",
     output:
-        touch("runs/{profile}/recogniser.trained"),
+        touch("runs/{profile}/{shared}.trained"),
     params:
         device=DEVICE,
     threads: 1
     shell:
-        "{sys.executable} -m lib.studies warm --device {params.device}"
+        "{sys.executable} -m lib.studies warm {wildcards.shared} --device {params.device}"
 
 
 rule page:
@@ -66,11 +70,11 @@ rule page:
             for name in CHOSEN
             if wildcards.page in SUMMARIES and name not in SUMMARIES
         ],
-        recogniser=lambda wildcards: (
-            [f"runs/{wildcards.profile}/recogniser.trained"]
-            if wildcards.profile == "smoke" and wildcards.page in FACES
-            else []
-        ),
+        shared=lambda wildcards: [
+            f"runs/{wildcards.profile}/{name}.trained"
+            for name, pages in SHARED.items()
+            if wildcards.profile == "smoke" and wildcards.page[:2] in pages
+        ],
     output:
         "runs/{profile}/{page}.ipynb",
     params:

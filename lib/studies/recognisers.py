@@ -1,9 +1,7 @@
 """Which recogniser a page measures: a real one on real faces, one trained here on the procedural faces."""
 
-import torch
 from torch import Tensor
 
-from lib import cache
 from lib.book.run import Run
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
@@ -54,7 +52,7 @@ def second_recogniser() -> str:
     )
 
 
-def warm(device: torch.device) -> None:
+def warm(run: Run) -> None:
     """Train and keep both small recognisers once, before pages that would all wait for them run side by side."""
     for second in (False, True):
-        cache.kept(small_weights, int(second), where=device.type)
+        run.kept(small_weights, int(second))

@@ -69,6 +69,7 @@ from lib.studies.pin.systems import (
     shown_name,
 )
 from lib.studies.pin.training import AgentPlan
+from lib.studies.pin.warming import warm
 
 __all__ = [
     "Agent",
@@ -148,5 +149,6 @@ __all__ = [
     "threshold_masks",
     "train_imitator",
     "transfer_images",
+    "warm",
     "windows",
 ]

@@ -26,18 +26,20 @@ from lib.studies.pin.baseline_training import (
 from lib.studies.pin.study import PIN
 from lib.training.loop import Trained
 
+LEVELS = [0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3]  # candidates of the hard threshold
 # Rows for `run.scale`, beside those of `study`.
 BASELINE_SIZES = {
-    "patches": per_profile(2000, 10_000, 100_000, 1_000_000),
-    "magnet_width": per_profile(4, 16, 32, 32),
-    "magnet_steps": per_profile(20, 1000, 6000, 200_000),
-    "pixel_width": per_profile(8, 32, 64, 128),
+    "patches": per_profile(100, 10_000, 100_000, 1_000_000),
+    "magnet_width": per_profile(2, 16, 32, 32),
+    "magnet_steps": per_profile(6, 1000, 6000, 200_000),
+    "pixel_width": per_profile(4, 32, 64, 128),
     "pixel_layers": per_profile(2, 5, 8, 12),
-    "pixel_steps": per_profile(10, 2500, 10_000, 200_000),
-    "guided_width": per_profile(4, 8, 32, 64),
-    "guided_steps": per_profile(10, 900, 4000, 100_000),
-    "robust_steps": per_profile(3, 450, 3000, 30_000),
+    "pixel_steps": per_profile(4, 2500, 10_000, 200_000),
+    "guided_width": per_profile(2, 8, 32, 64),
+    "guided_steps": per_profile(4, 900, 4000, 100_000),
+    "robust_steps": per_profile(2, 450, 3000, 30_000),
     "inner_steps": per_profile(1, 1, 10, 30),
+    "levels": per_profile([0.05, 0.2], LEVELS, LEVELS, LEVELS),
 }
 PIXELS = (4, 8, 16)  # candidate reaches of PixelDefend, of 255; the page chooses on held-out pairs
 CROP = 48  # side of the squares that the PixelCNN learns on below paper scale

@@ -20,17 +20,20 @@ PENALTY = 0.008  # lambda for our basis and recogniser, chosen on held-out pairs
 
 # Rows for `run.scale`: the same on every page of PIN, so that a network is trained once for all of them.
 SIZES = {
+    "pairs": per_profile(6, 400, 6000, 6000),
     "parts": per_profile(1, 1, 2, 2),
     "components": per_profile(80, 2500, 2500, 2500),
     "fit_images": per_profile(120, 4000, 4000, 5000),
-    "held_images": per_profile(40, 400, 400, 400),
+    "learn_images": per_profile(120, -1, -1, -1),  # -1: all the rest
+    "held_images": per_profile(20, 400, 400, 400),
+    "held_pairs": per_profile(10, 60, 60, 60),
     "gallery": per_profile(4, 40, 80, 80),
-    "denoiser_width": per_profile(4, 8, 64, 64),
-    "denoiser_steps": per_profile(20, 1000, 6000, 1_000_000),
-    "agent_width": per_profile(4, 8, 64, 64),
-    "agent_steps": per_profile(40, 3000, 12_000, 5_000_000),
-    "agent_batch": per_profile(20, 20, 256, 20),
-    "coefficient_steps": per_profile(20, 600, 3000, 3000),
+    "denoiser_width": per_profile(2, 8, 64, 64),
+    "denoiser_steps": per_profile(6, 1000, 6000, 1_000_000),
+    "agent_width": per_profile(2, 8, 64, 64),
+    "agent_steps": per_profile(6, 3000, 12_000, 5_000_000),
+    "agent_batch": per_profile(8, 20, 256, 20),
+    "coefficient_steps": per_profile(6, 600, 3000, 3000),
 }
 
 
@@ -43,7 +46,7 @@ class PIN(Study):
     def __init__(self, run: Run, scale: SimpleNamespace, faces: ImageSet, pairs: Pairs):
         super().__init__(run, scale)
         self.faces = faces
-        shares = Shares(scale.gallery, scale.fit_images, scale.held_images, scale.components)
+        shares = Shares(scale.gallery, scale.fit_images, scale.held_images, scale.learn_images, scale.components)
         self.material = material(run, faces, other_people(faces, pairs, len(faces)), shares)
         self.denoiser_trained = self._denoiser_trained()
         self.denoiser = denoiser_from(self.denoiser_trained, scale.denoiser_width).to(run.device).requires_grad_(False)
@@ -89,8 +92,9 @@ class PIN(Study):
         """PIN in front of a recogniser, its agent trained."""
         return LearnablePCA(self.material.basis, self.agent(denoised, **changes), surrogate).to(self.run.device)
 
-    def held_pairs(self, most: int = 60) -> ImagePairs:
-        """Up to `most` gray pairs of each kind of held-out people, to choose on."""
+    def held_pairs(self, most: int | None = None) -> ImagePairs:
+        """Up to `most` (default: the scale's) gray pairs of each kind of held-out people, to choose on."""
+        most = self.scale.held_pairs if most is None else most
         labels = self.faces.labels[self.material.held_index]
         counts = labels.unique(return_counts=True)[1]
         half = min(most, int((counts * (counts - 1) // 2).sum()))

@@ -39,11 +39,12 @@ class Material:
 
 @dataclass(frozen=True)
 class Shares:
-    """How the faces are dealt: people of the gallery, images to fit and to hold out, eigenvectors to keep."""
+    """How faces are dealt: people of the gallery, images to fit, hold out and learn (-1: the rest), eigenvectors."""
 
     gallery: int
     fit_images: int
     held_images: int
+    learn_images: int
     components: int
 
 
@@ -52,7 +53,8 @@ def material(run: Run, faces: ImageSet, index: LongTensor, shares: Shares) -> Ma
     device = run.device
     people = people_with(faces.labels, index, GALLERY_IMAGES, shares.gallery)
     rest = index[~torch.isin(faces.labels[index], people)]
-    parts = deal_people(faces.labels, rest, {"fit": shares.fit_images, "held out": shares.held_images, "learn": -1})
+    sizes = {"fit": shares.fit_images, "held out": shares.held_images, "learn": shares.learn_images}
+    parts = deal_people(faces.labels, rest, sizes)
     fitted = run.kept(eigenvectors, faces, parts["fit"], shares.components, str(device))
     basis = Basis(**{name: value.to(device) for name, value in fitted.items()})
     learn, held = (gray_bytes(faces, parts[name]) for name in ("learn", "held out"))

@@ -30,7 +30,7 @@ class Run:
 @pytest.fixture(scope="module")
 def part():
     faces = load_procedural(people=30, per_person=10)
-    return faces, material(Run(), faces, torch.arange(len(faces)), Shares(4, 100, 30, 20))
+    return faces, material(Run(), faces, torch.arange(len(faces)), Shares(4, 100, 30, -1, 20))
 
 
 def test_material_shares_no_person(part):
