@@ -45,6 +45,10 @@ class Trials:
     people: Tensor
     seed: int = 0
 
+    def rows(self, rows: Tensor) -> "Trials":
+        """The pairs at `rows` (positions, or a mask of all)."""
+        return Trials(self.same[rows], self.people[rows], self.seed)
+
     def pooled(self, scores: Tensor, draws: int) -> Tensor:
         """Scores (draws * P,), those of a fixed model repeated."""
         return scores.expand(draws, -1).flatten() if len(scores) == 1 else scores.flatten()

@@ -127,3 +127,10 @@ def test_the_worst_over_attacks_by_hand():
     first = torch.tensor([[0.8, 0.1, 0.5], [0.6, 0.3, 0.1]])  # two draws: means 0.7, 0.2, 0.3
     second = torch.tensor([[0.9, 0.4, 0.2]])
     torch.testing.assert_close(trials.worst(first, second).float(), torch.tensor([[0.7, 0.4, 0.2]]))
+
+
+def test_the_trials_of_some_rows_judge_them_as_trials_of_their_own():
+    trials, scores = Trials(SAME, PEOPLE, seed=3), some_scores(2)
+    rows = torch.arange(0, len(SAME), 2)
+    assert trials.rows(rows).rate(scores[:, rows]) == Trials(SAME[rows], PEOPLE[rows], 3).rate(scores[:, rows])
+    assert trials.rows(rows).rate(scores[:, rows]) != Trials(SAME[1::2], PEOPLE[1::2], 3).rate(scores[:, 1::2])

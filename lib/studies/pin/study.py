@@ -20,7 +20,7 @@ PENALTY = 0.008  # lambda for our basis and recogniser, chosen on held-out pairs
 
 # Rows for `run.scale`: the same on every page of PIN, so that a network is trained once for all of them.
 SIZES = {
-    "pairs": per_profile(6, 400, 6000, 6000),
+    "pairs": per_profile(8, 400, 6000, 6000),
     "parts": per_profile(1, 1, 2, 2),
     "components": per_profile(80, 2500, 2500, 2500),
     "fit_images": per_profile(120, 4000, 4000, 5000),

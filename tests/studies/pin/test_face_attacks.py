@@ -10,22 +10,13 @@ from lib.data.examples import ImagePairs
 from lib.errors import WorkbookError
 from lib.evaluation import eer
 from lib.models import from_module, similarity
+from lib.studies.pin import face_attacks
 from lib.studies.pin.evaluation import Contest
-from lib.studies.pin.face_attacks import (
-    Search,
-    black_box,
-    checkpoints,
-    cross_domain_scores,
-    geometric_ratio,
-    mean_of_finite,
-    median_distortion,
-    one_each,
-    sticker_for,
-    sticker_scores,
-    transfer_images,
-)
 
 SIZE = (40, 112)  # just enough for a forehead of 112 columns
+
+Search = face_attacks.Search
+black_box = face_attacks.black_box
 
 
 class Run:
@@ -76,10 +67,10 @@ def middle(model, x, y, z):
 
 
 def test_checkpoints_hold_the_wanted_counts_that_are_reached():
-    assert checkpoints(30) == (10, 20, 30)
-    assert checkpoints(1000) == (10, 20, 50, 100, 200, 500, 1000)
-    assert {1000, 5000, 10_000} <= set(checkpoints(10_000))
-    assert max(checkpoints(700)) == 700
+    assert face_attacks.checkpoints(30) == (10, 20, 30)
+    assert face_attacks.checkpoints(1000) == (10, 20, 50, 100, 200, 500, 1000)
+    assert {1000, 5000, 10_000} <= set(face_attacks.checkpoints(10_000))
+    assert max(face_attacks.checkpoints(700)) == 700
 
 
 @pytest.mark.parametrize("goal", ["dodging", "impersonation"])
@@ -154,26 +145,26 @@ def test_patience_costs_queries_and_buys_images_that_stand():
 
 def test_means_pass_over_what_was_left_out_or_never_broken():
     values = torch.tensor([1.0, 3.0, torch.nan, torch.inf])
-    assert mean_of_finite(values).estimate == 2
-    assert mean_of_finite(values[2:]) is None
-    ratio = geometric_ratio(torch.tensor([8.0, 2.0, torch.nan]), torch.tensor([1.0, 1.0, 1.0]))
+    assert face_attacks.mean_of_finite(values).estimate == 2
+    assert face_attacks.mean_of_finite(values[2:]) is None
+    ratio = face_attacks.geometric_ratio(torch.tensor([8.0, 2.0, torch.nan]), torch.tensor([1.0, 1.0, 1.0]))
     assert ratio.estimate == pytest.approx(4)
     assert ratio.n == 2
-    assert geometric_ratio(values[2:], values[2:]) is None
+    assert face_attacks.geometric_ratio(values[2:], values[2:]) is None
 
 
 def test_one_each_takes_one_image_of_different_people():
     labels = torch.tensor([4, 4, 7, 9, 7, 9, 2])
-    assert one_each(labels, 10).tolist() == [6, 0, 2, 3]
-    assert one_each(labels, 2).tolist() == [6, 2]
+    assert face_attacks.one_each(labels, 10).tolist() == [6, 0, 2, 3]
+    assert face_attacks.one_each(labels, 2).tolist() == [6, 2]
 
 
 def test_sticker_raises_the_similarity_of_people_it_never_met(model, sides):
     target = sides[2][:1]
-    plain_scores = sticker_scores(model, sides[1], target, None)
-    sticker = sticker_for(model, sides[0], target, steps=40, batch=6)
+    plain_scores = face_attacks.sticker_scores(model, sides[1], target, None)
+    sticker = face_attacks.sticker_for(model, sides[0], target, steps=40, batch=6)
     assert sticker.shape == (1, 1, 20, 72)
-    assert (sticker_scores(model, sides[1], target, sticker) > plain_scores).all()
+    assert (face_attacks.sticker_scores(model, sides[1], target, sticker) > plain_scores).all()
     assert plain_scores == pytest.approx(similarity(model, sides[1], target.expand(6, -1, -1, -1)), abs=1e-5)
 
 
@@ -181,20 +172,20 @@ def test_transfer_moves_the_scores_the_right_way_within_eps(model, sides):
     x, near, _ = sides
     same = torch.arange(6) < 3
     pairs = ImagePairs(x, near, same)
-    images = transfer_images(with_dropout(model, 0.05), pairs, eps="8/255", steps=4)
+    images = face_attacks.transfer_images(with_dropout(model, 0.05), pairs, eps="8/255", steps=4)
     change = similarity(model, images, near) - similarity(model, x, near)
     assert (change[same] < 0).all()
     assert ((images - x).abs() <= 8 / 255 + 1e-6).all()
     assert images.min() >= 0
     assert images.max() <= 1
-    assert torch.equal(images, transfer_images(with_dropout(model, 0.05), pairs, eps="8/255", steps=4))
+    assert torch.equal(images, face_attacks.transfer_images(with_dropout(model, 0.05), pairs, eps="8/255", steps=4))
 
 
 def test_another_domain_attacks_the_bare_system_offline_and_the_guarded_one_online(model, sides):
     x, near, far = sides
     x, y, same = torch.cat([x, x]), torch.cat([near, far]), torch.arange(12) < 6
     contest = Contest(Run(), ImagePairs(x, y, same), draws={"PIN": 2})
-    scores = cross_domain_scores(contest, model, model, ("FGSM",))
+    scores = face_attacks.cross_domain_scores(contest, model, model, ("FGSM",))
     assert scores["none", "FGSM"].shape == (1, 12)
     assert scores["PIN offline", "FGSM"].shape == scores["PIN online", "clean"].shape == (2, 12)
     for system_name in ("none", "PIN offline", "PIN online"):  # one and the same model: all three agree
@@ -209,8 +200,8 @@ def test_results_can_be_kept(model, sides, tmp_path):
 
 
 def test_shares_that_are_all_one_have_an_interval_and_both_kinds_at_once_are_refused(model, sides):
-    assert mean_of_finite(torch.ones(8)).low == 1
-    assert mean_of_finite(torch.ones(8), top=1.0).low < 0.7
+    assert face_attacks.mean_of_finite(torch.ones(8)).low == 1
+    assert face_attacks.mean_of_finite(torch.ones(8), top=1.0).low < 0.7
     with pytest.raises(WorkbookError, match="one kind at a time"):
         black_box(model, ImagePairs(sides[0], sides[1], torch.arange(6) < 3), Search(20, (20,)))
 
@@ -218,5 +209,5 @@ def test_shares_that_are_all_one_have_an_interval_and_both_kinds_at_once_are_ref
 def test_the_median_is_told_once_half_have_found_anything():
     inf, nan = torch.inf, torch.nan
     mse = torch.tensor([[inf, 2.0, 1.0], [inf, inf, 3.0], [inf, 4.0, 2.0], [nan, nan, nan]])
-    assert median_distortion(mse).isnan().tolist() == [True, False, False]
-    assert median_distortion(mse)[1:].tolist() == [4.0, 2.0]
+    assert face_attacks.median_distortion(mse).isnan().tolist() == [True, False, False]
+    assert face_attacks.median_distortion(mse)[1:].tolist() == [4.0, 2.0]

@@ -33,6 +33,14 @@ def part():
     return faces, material(Run(), faces, torch.arange(len(faces)), Shares(4, 100, 30, -1, 20))
 
 
+def test_fewer_faces_to_learn_from_are_a_share_of_all(part):
+    faces, every = part
+    fewer = material(Run(), faces, torch.arange(len(faces)), Shares(4, 100, 30, 50, 20))
+    assert len(fewer.learn) == 50 < len(every.learn)
+    assert torch.isin(fewer.learn_index, every.learn_index).all()
+    assert torch.equal(fewer.held_index, every.held_index)
+
+
 def test_material_shares_no_person(part):
     faces, found = part
     groups = [set(faces.labels[i].tolist()) for i in (found.learn_index, found.held_index)] + [
