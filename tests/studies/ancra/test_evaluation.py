@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import torch
 
-from lib.studies.ancra.evaluation import plane_of
+from lib.studies.ancra.evaluation import best_and_last, first_seed, plane_of
 
 
 def test_a_rehearsal_shows_the_two_directions_of_most_spread():
@@ -31,3 +31,18 @@ def test_umap_leaves_the_number_of_threads_alone(monkeypatch):
     assert seen["n_neighbors"] == 8
     assert seen["random_state"] == 3
     assert points.shape == (10, 2)
+
+
+def test_the_first_seed_keeps_the_axis_of_seeds():
+    found = first_seed({"Nat": torch.tensor([[True, False], [False, False]])})
+    assert found["Nat"].tolist() == [[True, False]]
+
+
+def test_best_is_the_chosen_look_and_last_the_last():
+    history = {
+        "held_out": torch.tensor([0.9, 0.3, 0.5]),
+        "clean error": torch.tensor([0.5, 0.25, 0.0]),
+        "PGD error": torch.tensor([0.75, 0.5, 1.0]),
+    }
+    found = {column: rate.estimate for column, rate in best_and_last(history, 4).items()}
+    assert found == {"Best-Nat": 75, "Best-PGD": 50, "Last-Nat": 100, "Last-PGD": 0}
