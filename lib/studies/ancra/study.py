@@ -1,6 +1,6 @@
 """ANCRA as pages 12 to 14 share it: one table of sizes, one choice of pictures, trainings that are kept."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
@@ -12,7 +12,8 @@ from lib.book.run import Run, per_profile
 from lib.data.examples import LabelledImages
 from lib.defences.registry import System, register_system
 from lib.errors import WorkbookError, choices
-from lib.evaluation.two_way_bootstrap import over_seeds
+from lib.evaluation.effects import mean_where
+from lib.evaluation.two_way_bootstrap import bootstrap_seeds_and_images, over_seeds
 from lib.interval import Interval
 from lib.papers import table
 from lib.studies.ancra.adaptive_attacks import STEPPED, adaptive_attacks, official
@@ -21,7 +22,9 @@ from lib.studies.ancra.attacks import source_attacks
 from lib.studies.ancra.awp_sat import AWP, SAT
 from lib.studies.ancra.classifiers import GatedClassifier
 from lib.studies.ancra.contrast import missing
+from lib.studies.ancra.evaluation import FeaturePairs
 from lib.studies.ancra.fair_ard import FairARD
+from lib.studies.ancra.feature_gap import gaps
 from lib.studies.ancra.s2o import S2O
 from lib.studies.ancra.training import Network, RobustError, train_classifier
 from lib.studies.base import Study
@@ -199,6 +202,34 @@ class ANCRAStudy(Study):
         """
         how = (self.labels, batch, classes, self.scale.draws, self.run.seed)
         return torch.stack([missing(strategy, part, *how) for part in logits])
+
+    def feature_pairs(self, nets: Mapping[str, Sequence[GatedClassifier]], x: Tensor, labels: Tensor) -> FeaturePairs:
+        """The kept `gaps` of every network on images (n, 3, H, W) and labels (n,), under `scale.steps` steps."""
+        settings = {"steps": self.scale.steps, "step": REACH / self.scale.steps, "seed": self.run.seed}
+        found = {}
+        for name, models in nets.items():
+            parts = self.each(gaps, models, x, labels, **settings)
+            found[name] = {
+                pair: {key: torch.stack([part[pair][key] for part in parts]) for key in parts[0][pair]}
+                for pair in parts[0]
+            }
+        return FeaturePairs(found)
+
+    def mean_of(self, values: Tensor, which: Tensor) -> str:
+        """Mean of some of the values (seeds, n) with its interval, as text; a dash where there are none."""
+        if not which.any():
+            return "–"
+        return format(bootstrap_seeds_and_images(mean_where, values, which, seed=self.run.seed), ".2f")
+
+    def claim_halves(self, id: str, statistic: Callable[..., float], *sides: Tensor) -> None:
+        """Judge a difference of halves of two kinds of pairs, where all of the halves exist.
+
+        sides: values and which of them are switched (seeds, n), of the one kind and of the other.
+        """
+        if all(0 < part.double().mean() < 1 for part in sides[1::2]):
+            self.run.claim(id, bootstrap_seeds_and_images(statistic, *sides, seed=self.run.seed))
+        else:
+            self.run.claim(id, None, "in one of the networks no mask was switched, or every one")
 
     def network(self, gates: int = 0) -> Network:
         """The classifier at this scale."""

@@ -8,6 +8,7 @@ from lib.data.examples import LabelledImages
 from lib.defences.registry import named_system
 from lib.errors import WorkbookError
 from lib.studies.ancra.adversarial_training import ANCRATraining
+from lib.studies.ancra.evaluation import same_less_switched
 from lib.studies.ancra.study import BASELINES, FALLS, METHODS, SIZES, ANCRAStudy, gates_of, pictures_for, split_by_class
 from lib.training.adversarial import AdversarialTraining
 from tests.conftest import needs_data
@@ -136,3 +137,16 @@ def test_missing_negatives_of_each_seed(study):
     sure = torch.nn.functional.one_hot(study.labels, 5).double()
     found = study.missing_negatives([sure, sure], "hard", 8)
     assert found.tolist() == [[1.0] * 3] * 2  # no mistake, no visitor
+
+
+def test_claims_on_halves_need_both_halves(study, monkeypatch):
+    claims = []
+    monkeypatch.setattr(study.run, "claim", lambda *given: claims.append(given))
+    values = torch.tensor([[1.0, 0.5, 0.0, 0.0]])
+    some = torch.tensor([[False, False, True, True]])
+    study.claim_halves("a", same_less_switched, values, some, values, some)
+    study.claim_halves("b", same_less_switched, values, some, values, some & False)
+    assert claims[0][1].estimate == 0.75
+    assert claims[1] == ("b", None, "in one of the networks no mask was switched, or every one")
+    assert study.mean_of(values, some & False) == "–"
+    assert study.mean_of(values, some).startswith("0.00")
