@@ -89,7 +89,8 @@ def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: 
     Train and held-out images come from the set's own training part, test images from its test part; which ones is drawn
     once and does not depend on the run's seed.
     """
-    images, side = for_page(run, name), 16 if run.smoke else side
+    images = for_page(run, name)
+    side = 16 if run.smoke else side
     known = [label for label in range(len(images.classes)) if label % scale.every == 0]
     test = images.splits["test" if "test" in images.splits else "val"]
     held, train = split_by_class(images.labels, images.splits["train"], known, [scale.held, scale.train])
