@@ -67,7 +67,8 @@ def paper_distances(
     """
     if attacked not in ("positive", "anchor"):
         raise WorkbookError(f"The source attacks the positive or the anchor, not '{attacked}': choose one of these.")
-    known, others = reference_embeddings(model, x), reference_embeddings(model, n)
+    known = reference_embeddings(model, x)
+    others = reference_embeddings(model, n)
     if attacked == "anchor":
         goal = triplet(model, known, others, distance=distance)
     else:
@@ -99,14 +100,17 @@ def fair_distances(
     its way, and goes on with the triplets that still stand at `margin`: the worst case over all, valid at that margin
     and every larger one. hinge: the margin of a hinged objective, to see what the hinge costs an attacker.
     """
-    p, n = reference_embeddings(model, p), reference_embeddings(model, n)
+    p = reference_embeddings(model, p)
+    n = reference_embeddings(model, n)
     worst = triplet_distances(model, a, p, n, distances[0])
     settings = PGD.but(steps=steps, step=step, keep="best")
     for turn in range(restarts):
         left = ordered(worst, margin).nonzero().flatten()
         if len(left) == 0:
             break
-        x, positive, negative = a[left.to(a.device)], p[left.to(p.device)], n[left.to(n.device)]
+        x = a[left.to(a.device)]
+        positive = p[left.to(p.device)]
+        negative = n[left.to(n.device)]
         goal = triplet(model, positive, negative, hinge, distances[turn % len(distances)])
         moved = in_batches(goal, x, Linf(eps), settings, generator=generator)
         found = triplet_distances(model, moved, positive, negative, distances[0])
@@ -144,7 +148,8 @@ def judge_triplets(
     """
     generator = torch.Generator().manual_seed(seed)
     with route(model, way):
-        p, n = reference_embeddings(model, p), reference_embeddings(model, n)
+        p = reference_embeddings(model, p)
+        n = reference_embeddings(model, n)
         return {
             "SA": triplet_distances(model, a, p, n),
             "RA": paper_distances(model, a, n, generator=generator),
@@ -166,7 +171,8 @@ def ordered_by_budget(
     """RA* of one climb for each (eps, steps) of `budgets`, in steps of eps/4: BoolTensor (b, t)."""
     found = []
     with route(model, way):
-        p, n = reference_embeddings(model, p), reference_embeddings(model, n)
+        p = reference_embeddings(model, p)
+        n = reference_embeddings(model, n)
         for eps, steps in budgets:
             draw = torch.Generator().manual_seed(seed)
             worst = fair_distances(model, a, p, n, steps, 1, eps=eps, step="eps/4", hinge=hinge, generator=draw)
@@ -199,7 +205,8 @@ class TripletWatch:
         """The three rates, and "held_out", lower for better."""
         draw = torch.Generator().manual_seed(0)
         with route(model, self.way):
-            p, n = reference_embeddings(model, self.p), reference_embeddings(model, self.n)
+            p = reference_embeddings(model, self.p)
+            n = reference_embeddings(model, self.n)
             found = {
                 "SA": triplet_distances(model, self.a, p, n),
                 "RA": paper_distances(model, self.a, n, generator=draw),

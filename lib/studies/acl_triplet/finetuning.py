@@ -34,7 +34,8 @@ def drawn(
     album: ImagesByPerson, people: LongTensor, generator: torch.Generator
 ) -> tuple[LongTensor, LongTensor, LongTensor]:
     """For each of `people` (t,) two different pictures and one of anybody else: positions (t,), uniformly drawn."""
-    start, count = album.start[people], album.count[people]
+    start = album.start[people]
+    count = album.count[people]
     first = below(count, generator)
     second = (first + 1 + below(count - 1, generator)) % count
     other = below(len(album.order) - count, generator)
@@ -50,7 +51,8 @@ def draw_triplets(
     labels (n,). One triplet for each person of two or more pictures, in the order of their labels; with `count` as
     many triplets, of random people.
     """
-    album, generator = images_by_person(labels), generator or torch.Generator().manual_seed(0)
+    album = images_by_person(labels)
+    generator = generator or torch.Generator().manual_seed(0)
     people = people_of(album)
     if count is not None:
         people = people[torch.randint(len(people), (count,), generator=generator)]
@@ -123,7 +125,8 @@ class TripletFineTuning:
         if self.adversarial:
             moved = self.attack(model, x, len(index), nearest, generator)
             anchor = torch.cat([anchor, routed(model, moved, "adversarial")])
-            positive, negative = positive.repeat(2, 1), negative.repeat(2, 1)
+            positive = positive.repeat(2, 1)
+            negative = negative.repeat(2, 1)
         apart = DISTANCES[self.distance]
         hinge = F.relu(apart(anchor, positive) - apart(anchor, negative) + self.margin)
         return {"loss": hinge.mean(), "violated": (hinge.detach() > 0).float().mean()}

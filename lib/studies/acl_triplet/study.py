@@ -100,7 +100,9 @@ def faces_for(run: Run, scale: SimpleNamespace) -> Faces:
     learners = people_with(main.labels, parts["learn"], 2, scale.learn_people)
     parts["learn"] = parts["learn"][torch.isin(main.labels[parts["learn"]], learners)]
     several = several[torch.isin(several, torch.cat(list(parts.values())))]
-    images, labels, offset = resize_uint8(main, several, scale.side), main.labels[several], int(main.labels.max()) + 1
+    images = resize_uint8(main, several, scale.side)
+    labels = main.labels[several]
+    offset = int(main.labels.max()) + 1
     place = torch.full((len(main),), -1).scatter(0, several, torch.arange(len(several)))
     parts = {name: place[index] for name, index in parts.items()}
     more = None
@@ -123,7 +125,8 @@ def with_mates(labels: LongTensor) -> LongTensor:
 
 def strangers(faces: ImageSet, others: ImageSet, index: LongTensor, device: str) -> LongTensor:
     """Pictures of people of `faces` with two or more who resemble nobody among the pictures `index` of `others`."""
-    model, own = load_recogniser("mobilefacenet", device), with_mates(faces.labels)
+    model = load_recogniser("mobilefacenet", device)
+    own = with_mates(faces.labels)
     means, known = (likenesses(model, *pair) for pair in ((faces, own), (others, index)))
     people = faces.labels[own].unique()
     apart = people[(means @ known.T).amax(1) < TWIN]

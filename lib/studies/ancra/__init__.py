@@ -24,7 +24,14 @@ from lib.studies.ancra.attacks import (
 )
 from lib.studies.ancra.classifiers import GatedClassifier, hard, soft, with_gates
 from lib.studies.ancra.contrast import expected_missing, false_positive_shares, gradient_path, missing
-from lib.studies.ancra.evaluation import plane_of
+from lib.studies.ancra.evaluation import (
+    best_and_last,
+    first_seed,
+    more_torn,
+    plane_of,
+    pooled_quantile,
+    same_less_switched,
+)
 from lib.studies.ancra.feature_gap import FEATURE_ATTACKS, PLACES, THRESHOLDS, distances, gaps, relative, tail
 from lib.studies.ancra.negatives import choose
 from lib.studies.ancra.step_costs import step_passes, step_seconds
@@ -51,6 +58,7 @@ __all__ = [
     "adaptive_attack",
     "adaptive_attacks",
     "agreement",
+    "best_and_last",
     "choose",
     "correct_by_budget",
     "correct_by_output",
@@ -59,18 +67,22 @@ __all__ = [
     "expected_missing",
     "false_positive_shares",
     "features_of",
+    "first_seed",
     "gaps",
     "gates_of",
     "gradient_norms",
     "gradient_path",
     "hard",
     "missing",
+    "more_torn",
     "negative_contrast",
     "official",
     "pictures_for",
     "plane_of",
+    "pooled_quantile",
     "random_search",
     "relative",
+    "same_less_switched",
     "soft",
     "source_attacks",
     "source_images",

@@ -221,7 +221,8 @@ def random_search(
 
 def gradient_norms(model: GatedClassifier, x: Tensor, labels: Tensor, heads: str = "final") -> Tensor:
     """L2 norms (n,) of the first gradient of the cross-entropy: where one is 0, an attack on it is blind."""
-    goal, norms = gated(model, labels, heads, loss="cross-entropy"), []
+    goal = gated(model, labels, heads, loss="cross-entropy")
+    norms = []
     with frozen(model), differentiable():
         for rows in torch.arange(len(x)).split(batch_size(None, goal.device)):
             leaf = x[rows].to(goal.device).requires_grad_()

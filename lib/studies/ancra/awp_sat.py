@@ -181,7 +181,8 @@ class SAT(AdversarialTraining):
 
     def moved(self, model: Tracked, rows: LongTensor, probability: Tensor) -> Tensor:
         """Targets (b, K) of this step; they move towards `probability` (b, K) where the warm-up is over."""
-        targets, seen = kept_in(model, "targets"), kept_in(model, "seen")
+        targets = kept_in(model, "targets")
+        seen = kept_in(model, "seen")
         rows = rows.to(targets.device)
         if seen >= self.warmup * len(self.images):
             targets[rows] = self.momentum * targets[rows] + (1 - self.momentum) * probability

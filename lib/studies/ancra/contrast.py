@@ -23,10 +23,13 @@ def missing(
     logits (n, K) of the images that batches are drawn from, labels (n,). classes: each draw takes that many of the K
     at random, leaves out the images of the others, and lets the model choose among the ones left.
     """
-    known, draw, shares = logits.shape[1], torch.Generator().manual_seed(seed), []
+    known = logits.shape[1]
+    draw = torch.Generator().manual_seed(seed)
+    shares = []
     if classes is not None and not 2 <= classes <= known:
         raise WorkbookError(f"Negatives are sought among 2 to {known} classes, not {classes}: choose one of these.")
-    labels, logits = labels.cpu(), logits.detach().cpu()
+    labels = labels.cpu()
+    logits = logits.detach().cpu()
     for _ in range(draws):
         left = torch.randperm(known, generator=draw)[: classes or known]
         mine = torch.isin(labels, left).nonzero().flatten()
@@ -40,7 +43,8 @@ def missing(
 
 def false_positive_shares(logits: Tensor, labels: LongTensor) -> Tensor:
     """Share of all images that each class gets wrongly (K,): seen as the class, labelled otherwise; float64."""
-    predicted, labels = logits.detach().cpu().argmax(1), labels.cpu()
+    predicted = logits.detach().cpu().argmax(1)
+    labels = labels.cpu()
     return torch.bincount(predicted[predicted != labels], minlength=logits.shape[1]).double() / len(labels)
 
 

@@ -22,7 +22,8 @@ from lib.studies.ancra.awp_sat import Tracked, both, check_base, kept_in
 from lib.training.adversarial import AdversarialTraining, AttackedBatch, measures
 from lib.training.loop import Metrics
 
-LEAST, MOST = 5 / 6, 5 / 2  # of a class weight, in the release
+LEAST = 5 / 6
+MOST = 5 / 2  # of a class weight, in the release
 
 
 def steps_survived(

@@ -46,7 +46,8 @@ def pooled(model: GatedClassifier, x: Tensor) -> Tensor:
         raise WorkbookError(f"The place before any mask is known for up to 2 gates, not {model.gates}: use fewer.")
 
     def forward(part: Tensor) -> Tensor:
-        stages, found = model.trunk.blocks, model.outputs(part)
+        stages = model.trunk.blocks
+        found = model.outputs(part)
         first = model.tail(stages[-1][:-1](stages[:-1](model.trunk.stem(part)))).mean((2, 3))
         return torch.stack([first, found.plain, found.features], 1)
 
@@ -140,7 +141,9 @@ def gaps(
     a mask.
     "worst" takes for each image the attack that left the lowest cosine of features. The NP are the same in all models.
     """
-    natural, answers, masks = pooled(model, x), decisions(model, x), chosen(model, x)
+    natural = pooled(model, x)
+    answers = decisions(model, x)
+    masks = chosen(model, x)
     partner = other_class(labels, seed)
     found = {"NP": distances(natural, natural[partner]) | {"switched": (masks != masks[partner]).any(1)}}
     for name in attacks:

@@ -1,22 +1,30 @@
 """ANCRA as pages 12 to 14 share it: one table of sizes, one choice of pictures, trainings that are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 
 import torch
-from torch import LongTensor, Tensor
+from torch import LongTensor, Tensor, nn
 
 from lib.book.run import Run, per_profile
+from lib.data.examples import LabelledImages
 from lib.defences.registry import System, register_system
 from lib.errors import WorkbookError, choices
-from lib.evaluation.two_way_bootstrap import over_seeds
+from lib.evaluation.effects import mean_where
+from lib.evaluation.two_way_bootstrap import bootstrap_seeds_and_images, over_seeds
 from lib.interval import Interval
+from lib.papers import table
+from lib.studies.ancra.adaptive_attacks import STEPPED, adaptive_attacks, official
 from lib.studies.ancra.adversarial_training import ANCRATraining
+from lib.studies.ancra.attacks import source_attacks
 from lib.studies.ancra.awp_sat import AWP, SAT
 from lib.studies.ancra.classifiers import GatedClassifier
+from lib.studies.ancra.contrast import missing
+from lib.studies.ancra.evaluation import FeaturePairs
 from lib.studies.ancra.fair_ard import FairARD
+from lib.studies.ancra.feature_gap import gaps
 from lib.studies.ancra.s2o import S2O
 from lib.studies.ancra.training import Network, RobustError, train_classifier
 from lib.studies.base import Study
@@ -81,7 +89,8 @@ def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: 
     Train and held-out images come from the set's own training part, test images from its test part; which ones is drawn
     once and does not depend on the run's seed.
     """
-    images, side = for_page(run, name), 16 if run.smoke else side
+    images = for_page(run, name)
+    side = 16 if run.smoke else side
     known = [label for label in range(len(images.classes)) if label % scale.every == 0]
     test = images.splits["test" if "test" in images.splits else "val"]
     held, train = split_by_class(images.labels, images.splits["train"], known, [scale.held, scale.train])
@@ -133,6 +142,95 @@ class ANCRAStudy(Study):
     def points(self, first: Tensor, second: Tensor) -> Interval:
         """Mean of `first` less `second`, of the same images and seeds (seeds, n), in percentage points."""
         return self.percent(first.double() - second.double())
+
+    def setting(self, images: int, seeds: int) -> str:
+        """The setting of a number on test images, for tables and the ledger."""
+        classes = f"{len(self.pictures.classes)} classes"
+        network = f"ResNet-18 of width {self.scale.width}"
+        return f"{images} test images of {self.pictures.name}, {classes}, {seeds} seed(s), {network}"
+
+    def leave_out(self, item: str, line: str, note: str) -> None:
+        """Record every printed cell of a row as not measured here, for the reason `note`."""
+        for column in table("ancra", item).loc[line].dropna().index:
+            self.run.record("ancra", item, (line, column), None, note=note)
+
+    def each(
+        self, function: Callable[..., object], models: Sequence[nn.Module], *arguments: object, **settings
+    ) -> list:
+        """The kept result `function(model, *arguments, **settings)` of every model."""
+        return [self.run.kept(function, model, *arguments, **settings) for model in models]
+
+    def autoattacks(
+        self,
+        models: Sequence[GatedClassifier],
+        examples: LabelledImages,
+        view: str = "final",
+        version: str = "standard",
+        **options: int,
+    ) -> list[dict]:
+        """`official` AutoAttack on a view of every model; of one without gates every view is the model itself."""
+        x = examples.x
+        labels = examples.labels
+        return [
+            self.run.kept(official, model, x, labels, view if model.gates else "final", version, **options)
+            for model in models
+        ]
+
+    def judged(self, models: Sequence[GatedClassifier], attacks: Sequence[str] = ("PGD",)) -> dict[str, Tensor]:
+        """Which test images each model answers correctly: clean, under the source's attacks, under all of them.
+
+        "Nat" and the attacks (models, n), "total ..." for the attacks on the total loss, which without gates are the
+        same; "worst" (models, k) of the first images, under PGD and all of `adaptive_attacks`. Sizes are the scale's
+        tested, attacked, source_steps, adaptive_steps and targets.
+        """
+        s = self.scale
+        x, y = (part[: s.tested] for part in self.pictures.part("test"))
+        few = (x[: s.attacked], y[: s.attacked])
+        how = {"attacks": attacks, "steps": s.source_steps, "seed": self.run.seed}
+        plain = self.for_each(source_attacks, models, x, y, **how)
+        total = self.for_each(source_attacks, models, x, y, heads="total", **how) if models[0].gates else plain
+        options = {"settings": STEPPED.but(steps=s.adaptive_steps), "targets": s.targets, "seed": self.run.seed}
+        known = self.for_each(adaptive_attacks, models, *few, **options)
+        worst = torch.stack([*known.values(), plain["PGD"][:, : s.attacked]]).all(0)
+        return plain | {f"total {name}": total[name] for name in attacks} | {"worst": worst}
+
+    def missing_negatives(
+        self, logits: Sequence[Tensor], strategy: str, batch: int, classes: int | None = None
+    ) -> Tensor:
+        """Share of anchors without a negative in random batches of training images: (seeds, draws).
+
+        logits (n, K) of the training images by each seed's model; see `missing`.
+        """
+        how = (self.labels, batch, classes, self.scale.draws, self.run.seed)
+        return torch.stack([missing(strategy, part, *how) for part in logits])
+
+    def feature_pairs(self, nets: Mapping[str, Sequence[GatedClassifier]], x: Tensor, labels: Tensor) -> FeaturePairs:
+        """The kept `gaps` of every network on images (n, 3, H, W) and labels (n,), under `scale.steps` steps."""
+        settings = {"steps": self.scale.steps, "step": REACH / self.scale.steps, "seed": self.run.seed}
+        found = {}
+        for name, models in nets.items():
+            parts = self.each(gaps, models, x, labels, **settings)
+            found[name] = {
+                pair: {key: torch.stack([part[pair][key] for part in parts]) for key in parts[0][pair]}
+                for pair in parts[0]
+            }
+        return FeaturePairs(found)
+
+    def mean_of(self, values: Tensor, which: Tensor) -> str:
+        """Mean of some of the values (seeds, n) with its interval, as text; a dash where there are none."""
+        if not which.any():
+            return "–"
+        return format(bootstrap_seeds_and_images(mean_where, values, which, seed=self.run.seed), ".2f")
+
+    def claim_halves(self, id: str, statistic: Callable[..., float], *sides: Tensor) -> None:
+        """Judge a difference of halves of two kinds of pairs, where all of the halves exist.
+
+        sides: values and which of them are switched (seeds, n), of the one kind and of the other.
+        """
+        if all(0 < part.double().mean() < 1 for part in sides[1::2]):
+            self.run.claim(id, bootstrap_seeds_and_images(statistic, *sides, seed=self.run.seed))
+        else:
+            self.run.claim(id, None, "in one of the networks no mask was switched, or every one")
 
     def network(self, gates: int = 0) -> Network:
         """The classifier at this scale."""

@@ -71,10 +71,8 @@ class RobustError:
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """Errors of `model`: clean, under the total loss, under the worst of both attacks."""
-        clean, total = (
-            is_correct(model, self.images, self.labels),
-            self.correct_after(model, total_loss(model, self.labels)),
-        )
+        clean = is_correct(model, self.images, self.labels)
+        total = self.correct_after(model, total_loss(model, self.labels))
         worst = clean & total
         if model.gates:
             worst &= self.correct_after(model, gated(model, self.labels, gate=soft()))
@@ -83,7 +81,8 @@ class RobustError:
 
     def correct_after(self, model: nn.Module, goal: Objective) -> Tensor:
         """Which images (n,) are classified rightly after climbing `goal`."""
-        attack, generator = PGD.but(steps=self.steps, step="2/255"), torch.Generator().manual_seed(0)
+        attack = PGD.but(steps=self.steps, step="2/255")
+        generator = torch.Generator().manual_seed(0)
         moved = in_batches(goal, self.images, Linf(self.eps), attack, generator=generator)
         return is_correct(model, moved, self.labels)
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from lib.book.run import start
+from lib.data.examples import LabelledImages
 from lib.defences.registry import named_system
 from lib.errors import WorkbookError
 from lib.studies.ancra.adversarial_training import ANCRATraining
+from lib.studies.ancra.evaluation import same_less_switched
 from lib.studies.ancra.study import BASELINES, FALLS, METHODS, SIZES, ANCRAStudy, gates_of, pictures_for, split_by_class
 from lib.training.adversarial import AdversarialTraining
 from tests.conftest import needs_data
@@ -105,3 +107,46 @@ def test_bad_input(study):
         study.pictures.part("dev")
     with pytest.raises(WorkbookError, match="do not suffice"):
         split_by_class(torch.zeros(5), torch.arange(5), [0], [5, 4])
+
+
+def test_judged_is_at_most_the_weakest_of_what_it_ran(study):
+    sizes = {"tested": 12, "attacked": 6, "source_steps": 1, "adaptive_steps": 1, "targets": 1}
+    study.scale = SimpleNamespace(**vars(study.scale), **sizes)
+    found = study.judged([study.network(2).classifier().eval()])
+    assert {name: tuple(part.shape) for name, part in found.items()} == {
+        "Nat": (1, 12),
+        "PGD": (1, 12),
+        "total PGD": (1, 12),
+        "worst": (1, 6),
+    }
+    assert not (found["worst"] & ~found["PGD"][:, :6]).any()
+
+
+def test_without_gates_every_view_of_autoattack_is_the_model(study):
+    x, labels = study.pictures.part("test")
+    examples = LabelledImages(x[:3], labels[:3])
+    how = {"version": "square", "queries": 2, "iterations": 1, "targets": 1}
+    plain = [study.network().classifier().eval()]
+    first, second = (study.autoattacks(plain, examples, view, **how)[0]["correct"] for view in ("final", "soft"))
+    assert torch.equal(first, second)
+    assert "digits" in study.setting(3, 1)
+
+
+def test_missing_negatives_of_each_seed(study):
+    study.scale = SimpleNamespace(**vars(study.scale), draws=3)
+    sure = torch.nn.functional.one_hot(study.labels, 5).double()
+    found = study.missing_negatives([sure, sure], "hard", 8)
+    assert found.tolist() == [[1.0] * 3] * 2  # no mistake, no visitor
+
+
+def test_claims_on_halves_need_both_halves(study, monkeypatch):
+    claims = []
+    monkeypatch.setattr(study.run, "claim", lambda *given: claims.append(given))
+    values = torch.tensor([[1.0, 0.5, 0.0, 0.0]])
+    some = torch.tensor([[False, False, True, True]])
+    study.claim_halves("a", same_less_switched, values, some, values, some)
+    study.claim_halves("b", same_less_switched, values, some, values, some & False)
+    assert claims[0][1].estimate == 0.75
+    assert claims[1] == ("b", None, "in one of the networks no mask was switched, or every one")
+    assert study.mean_of(values, some & False) == "–"
+    assert study.mean_of(values, some).startswith("0.00")
