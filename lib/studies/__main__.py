@@ -1,6 +1,9 @@
 """`python -m lib.studies warm NAME`: train what several pages share, once, before they run side by side."""
 
 import argparse
+import contextlib
+import io
+import time
 
 from lib.book.run import start
 from lib.studies import pin, recognisers
@@ -16,7 +19,10 @@ def main(arguments: list[str] | None = None) -> None:
     top.add_argument("name", choices=list(SHARED))
     top.add_argument("--device", default="auto")
     asked = top.parse_args(arguments)
-    SHARED[asked.name](start(PAGE, profile="smoke", device=asked.device))
+    begun = time.monotonic()
+    with contextlib.redirect_stdout(io.StringIO()):  # the banner of a page that is not run
+        SHARED[asked.name](start(PAGE, profile="smoke", device=asked.device))
+    print(f"shared: {asked.name} trained   {time.monotonic() - begun:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
