@@ -29,6 +29,7 @@ from lib.studies.pin.imitation import train_imitator
 from lib.studies.pin.learnable_pca import SURROGATES, HardThreshold, LearnablePCA
 from lib.studies.pin.networks import Agent, DenoisingAutoencoder
 from lib.studies.pin.pca_tradeoff import (
+    FittedPairs,
     climb,
     fit_pairs,
     gray_pairs,
@@ -91,6 +92,7 @@ __all__ = [
     "Contest",
     "DenoisingAutoencoder",
     "Fit",
+    "FittedPairs",
     "GRADIENT_BASELINES",
     "GalleryProtocol",
     "HardThreshold",
