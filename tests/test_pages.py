@@ -28,13 +28,13 @@ LEGEND_ENTRIES = 8
 PAGES = sorted(NOTEBOOKS.glob("*.ipynb"))
 # The pages that break a rule still. A page that is mended must leave its list: the test fails until it does.
 NOT_YET: dict[str, set[str]] = {
-    "core of at most 12 screens": {"01", "02", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
+    "core of at most 12 screens": {"01", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
     "code cells of at most 25 lines": {"03", "04", "05", "07", "08", "12", "13", "14"},
     "at most three helpers": {"06", "08", "12", "13", "14"},
     "no helper that another page defines": {"05", "06", "07", "08", "12", "13", "14"},
-    "headings without jumps": {"00", "01", "02", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
-    "drawings as SVG": {"00", "01", "02", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
-    "legends that can be read": {"01", "02", "03", "07", "08", "12", "13"},
+    "headings without jumps": {"00", "01", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
+    "drawings as SVG": {"00", "01", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
+    "legends that can be read": {"01", "03", "07", "08", "12", "13"},
 }
 
 

@@ -30,13 +30,11 @@ from lib.studies.pin.learnable_pca import SURROGATES, HardThreshold, LearnablePC
 from lib.studies.pin.networks import Agent, DenoisingAutoencoder
 from lib.studies.pin.pca_tradeoff import (
     FittedPairs,
-    climb,
     fit_pairs,
     gray_pairs,
     join_scores,
     measure,
     pca_systems,
-    reach_intensity,
     retained,
 )
 from lib.studies.pin.policy import (
@@ -122,7 +120,6 @@ __all__ = [
     "checkpoints",
     "choose",
     "clean_scores",
-    "climb",
     "cross_domain_scores",
     "entropy_bits",
     "estimator_study",
@@ -153,7 +150,6 @@ __all__ = [
     "predicted_std",
     "printed_cells",
     "probabilities",
-    "reach_intensity",
     "regions",
     "retained",
     "reward",
