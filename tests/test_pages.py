@@ -28,10 +28,10 @@ LEGEND_ENTRIES = 8
 PAGES = sorted(NOTEBOOKS.glob("*.ipynb"))
 # The pages that break a rule still. A page that is mended must leave its list: the test fails until it does.
 NOT_YET: dict[str, set[str]] = {
-    "core of at most 12 screens": {"02", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
-    "headings without jumps": {"02", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
-    "drawings as SVG": {"02", "03", "04", "05", "06", "07", "08", "12", "13", "14"},
-    "legends that can be read": {"02", "03", "07", "08", "12", "13"},
+    "core of at most 12 screens": {"03", "04", "05", "06", "07", "08", "12", "13", "14"},
+    "headings without jumps": {"03", "04", "05", "06", "07", "08", "12", "13", "14"},
+    "drawings as SVG": {"03", "04", "05", "06", "07", "08", "12", "13", "14"},
+    "legends that can be read": {"03", "07", "08", "12", "13"},
 }
 
 

@@ -28,7 +28,15 @@ from lib.studies.pin.galleries import ordered_pairs
 from lib.studies.pin.imitation import train_imitator
 from lib.studies.pin.learnable_pca import SURROGATES, HardThreshold, LearnablePCA
 from lib.studies.pin.networks import Agent, DenoisingAutoencoder
-from lib.studies.pin.pca_tradeoff import fit_pairs, gray_pairs, join_scores, measure, pca_systems, retained
+from lib.studies.pin.pca_tradeoff import (
+    FittedPairs,
+    fit_pairs,
+    gray_pairs,
+    join_scores,
+    measure,
+    pca_systems,
+    retained,
+)
 from lib.studies.pin.policy import (
     best_threshold_level,
     beyond_pca,
@@ -70,6 +78,7 @@ from lib.studies.pin.systems import (
 )
 from lib.studies.pin.training import AgentPlan
 from lib.studies.pin.warming import warm
+from lib.studies.pin.which_pgd import READINGS, Fit, Reading, fit_readings, grid_scores, printed_cells
 
 __all__ = [
     "Agent",
@@ -81,6 +90,8 @@ __all__ = [
     "Choices",
     "Contest",
     "DenoisingAutoencoder",
+    "Fit",
+    "FittedPairs",
     "GRADIENT_BASELINES",
     "GalleryProtocol",
     "HardThreshold",
@@ -92,6 +103,8 @@ __all__ = [
     "PIN_ATTACKS",
     "PIN_INTENSITY",
     "RANDOM_SYSTEMS",
+    "READINGS",
+    "Reading",
     "SIZES",
     "SURROGATES",
     "Search",
@@ -112,9 +125,11 @@ __all__ = [
     "entropy_bits",
     "estimator_study",
     "fit_pairs",
+    "fit_readings",
     "fixed_mask",
     "geometric_ratio",
     "gray_pairs",
+    "grid_scores",
     "jaccard",
     "join_scores",
     "mean_of_finite",
@@ -134,6 +149,7 @@ __all__ = [
     "pca_counts",
     "pca_systems",
     "predicted_std",
+    "printed_cells",
     "probabilities",
     "regions",
     "retained",

@@ -84,10 +84,12 @@ def test_online_beats_offline_on_the_defended_system(model, part):
 
 def test_measure_has_every_condition(model, part):
     scores = measure(Run(), model, part, [5, 10], {"FGSM": [5, 10], "DeepFool": [5]})
-    assert set(scores) == {"clean", "offline / FGSM", "online / FGSM", "offline / DeepFool", "online / DeepFool"}
+    attacked = {f"{protocol} / {attack}" for protocol in ("offline", "online") for attack in ("FGSM", "DeepFool")}
+    assert set(scores) == {"clean", "intensity"} | attacked | {f"{name}, as stepped" for name in attacked}
     assert set(scores["offline / DeepFool"]) == {"none", "PCA-5", "PCA-10"}
     assert set(scores["online / DeepFool"]) == {"none", "PCA-5"}
     assert torch.equal(scores["online / FGSM"]["none"], scores["offline / FGSM"]["none"])
+    assert scores["intensity"]["FGSM"].shape == (10,)
     both = join_scores([scores, scores])
     assert both["clean"]["PCA-5"].shape == (20,)
 
