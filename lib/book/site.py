@@ -129,6 +129,10 @@ def turn(text: str) -> str:
         target = match[2]
         for pattern, new in LINKS:
             target = re.sub(rf"^{pattern}", new, target)
+        if match[1] == "](":  # a Markdown link names the source, of which Sphinx knows the page and its anchors
+            target = re.sub(
+                r"^(\d\d_\w+)\.html", r"\1.ipynb", re.sub(r"^(glossary|scoreboard)\.html", r"\1.md", target)
+            )
         return f"{match[1]}{target}{match[3]}"
 
     text = re.sub(r"""(href=["'])([^"']*)(["'])""", replace, text)

@@ -38,10 +38,10 @@ def test_a_class_in_one_table(tmp_path):
         tmp_path / "broken.ipynb",
     ]
     start = time.monotonic()
-    table = grade(paths, tmp_path / "grades.csv", limit=8).set_index(pd.Index(["a", "b", "c", "d", "broken"]))
-    assert time.monotonic() - start < 60
+    table = grade(paths, tmp_path / "grades.csv", limit=15).set_index(pd.Index(["a", "b", "c", "d", "broken"]))
+    assert time.monotonic() - start < 120
     assert table.loc["a", ["02-1", "02-2", "02-p", "right"]].tolist() == ["✓", "✓", "✓", 2]
-    assert table.loc["b", ["02-1", "right", "remark"]].tolist() == ["✗", 0, "stopped after 8 s"]
+    assert table.loc["b", ["02-1", "right", "remark"]].tolist() == ["✗", 0, "stopped after 15 s"]
     assert "02-1 " in table.loc["b", "hints"]
     assert table.loc["c", ["02-1", "02-2", "02-p"]].tolist() == ["○", "○", "○"]
     assert table.loc["d", "02-1"] == ""

@@ -43,7 +43,7 @@ def book(tmp_path_factory):
 @pytest.mark.parametrize(
     ("text", "turned"),
     [
-        ("[a](../GLOSSARY.md#eer)", "[a](glossary.html#eer)"),
+        ("[a](../GLOSSARY.md#eer)", "[a](glossary.md#eer)"),
         ('<a href="02_pca_toy.ipynb">', '<a href="02_pca_toy.html">'),
         ("<a href='../notebooks/02_pca_toy.ipynb'>", "<a href='02_pca_toy.html'>"),
         ('<a href="../figures/laptop/02_pca_toy/x.csv">', '<a href="figures/laptop/02_pca_toy/x.csv">'),
