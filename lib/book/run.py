@@ -196,7 +196,8 @@ class Run:
             check_kind(name, value, knobs[name][self.profile])
         chosen = {name: self.overrides.get(name, row[self.profile]) for name, row in knobs.items()}
         self.ledger.header["scale"] |= {name: str(value) for name, value in chosen.items()}
-        frame = pd.DataFrame([{"knob": name, **row, "this run": chosen[name]} for name, row in knobs.items()])
+        rows = [{"knob": name, **row, "this run": chosen[name]} for name, row in knobs.items()]
+        frame = pd.DataFrame(rows, dtype=object)  # else one fraction turns the whole numbers of its column into 16.0
         show_table(frame.astype(str), f"Scale of this page; this run is profile {self.profile}.")
         return SimpleNamespace(**chosen)
 
