@@ -20,7 +20,7 @@ from lib.studies.dar_sfrl.attacks import (
     withstood,
     worst_of,
 )
-from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, QueueContrast, SimCLR
+from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, SimCLR
 from lib.studies.dar_sfrl.degradations import KINDS, LEVELS, STRONG, Degradations
 from lib.studies.dar_sfrl.encoders import Branched, FaceTrunk
 from lib.studies.dar_sfrl.evaluation import (
@@ -129,7 +129,6 @@ __all__ = [
     "Probe",
     "ProbeRecipe",
     "Purified",
-    "QueueContrast",
     "RELEASED",
     "RELEASED_PROBE",
     "RegionAgreement",

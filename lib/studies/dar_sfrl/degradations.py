@@ -6,7 +6,7 @@ The source speaks of "different levels of noise" without saying which; its code 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -15,19 +15,9 @@ from torch import Generator, LongTensor, Tensor
 from lib.attacks.budgets import normal, uniform
 from lib.errors import WorkbookError, choices
 from lib.transforms.augmentations import gaussian_blur
+from lib.transforms.corruptions.jpeg import jpeg_rounded
 
 Degrade = Callable[[Tensor, Generator], Tensor]
-# The luma table of the JPEG standard (annex K), for a quality of 50.
-JPEG_TABLE = (
-    (16, 11, 10, 16, 24, 40, 51, 61),
-    (12, 12, 14, 19, 26, 58, 60, 55),
-    (14, 13, 16, 24, 40, 57, 69, 56),
-    (14, 17, 22, 29, 51, 87, 80, 62),
-    (18, 22, 37, 56, 68, 109, 103, 77),
-    (24, 35, 55, 64, 81, 104, 113, 92),
-    (49, 64, 78, 87, 103, 121, 120, 101),
-    (72, 92, 95, 98, 112, 100, 103, 99),
-)
 
 
 def gaussian(x: Tensor, generator: Generator, sigma: float) -> Tensor:
@@ -55,28 +45,9 @@ def pixelated(x: Tensor, generator: Generator, factor: int) -> Tensor:
     return F.interpolate(F.avg_pool2d(x, factor), size=x.shape[2:])
 
 
-def jpeg_like(x: Tensor, generator: Generator, quality: int) -> Tensor:
-    """Images whose 8x8 cosine coefficients are rounded as JPEG rounds luma at this quality, in each colour channel.
-
-    Sides must be multiples of 8. Unlike JPEG it keeps RGB and codes nothing.
-    """
-    if x.shape[2] % 8 or x.shape[3] % 8:
-        raise WorkbookError(f"JPEG's blocks are of 8 pixels, which do not tile {tuple(x.shape[2:])}: resize first.")
-    cosine, scale = _cosines().to(x), (5000 / quality if quality < 50 else 200 - 2 * quality) / 100
-    step = (x.new_tensor(JPEG_TABLE) * scale).round().clamp_min(1) / 255
-    n, channels, height, width = x.shape
-    blocks = (x - 0.5).view(n, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
-    rounded = (cosine @ blocks @ cosine.T / step).round() * step
-    return (cosine.T @ rounded @ cosine).transpose(3, 4).reshape(x.shape) + 0.5
-
-
-@cache
-def _cosines() -> Tensor:
-    """The orthonormal cosine transform (8, 8)."""
-    turn = torch.arange(8.0)
-    table = torch.cos(math.pi * turn[:, None] * (2 * turn + 1) / 16) / 2
-    table[0] /= math.sqrt(2)
-    return table
+def compressed(x: Tensor, generator: Generator, quality: int) -> Tensor:
+    """Images after JPEG of this quality, which clamps them to [0,1]."""
+    return jpeg_rounded(x, quality)
 
 
 KINDS: dict[str, Degrade] = {
@@ -89,7 +60,7 @@ KINDS: dict[str, Degrade] = {
     "shift 8/255": partial(shift, size=8 / 255),
     "blur": partial(blurred, sigma=1.0),
     "pixels": partial(pixelated, factor=2),
-    "jpeg": partial(jpeg_like, quality=20),
+    "jpeg": partial(compressed, quality=20),
 }
 LEVELS = ("noise 0.05", "noise 0.1", "noise 0.2", "signs 8/255", "blur", "jpeg")
 STRONG = ("noise 0.4",)

@@ -19,7 +19,7 @@ from lib.errors import WorkbookError, choices
 from lib.seeds import seeded
 from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
-from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, QueueContrast, SimCLR
+from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, SimCLR
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
 from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
@@ -280,17 +280,16 @@ class DARStudy(Study):
                 epoch = max(1, len(images) // s.batch)
                 model = PCL(**sizes, hidden=2 * s.hidden, dim=s.dim, shrink=s.shrink, epoch=epoch)
                 loss = Disentangled(images, s.pose_negatives)
-            elif name == "MoCo":
-                model, loss = MoCo(**sizes, hidden=2 * s.hidden, dim=s.dim, queue=s.queue), QueueContrast(images)
             elif name == "FRA":
                 model = FRA(s.region_width, 4, 2 * s.hidden, s.dim, s.region_steps)
                 loss = RegionAgreement(images)
             elif name == "FaceCycle":
                 model = FaceCycle(**sizes, inner=max(4, s.width // 2), dim=s.hidden)
                 loss = MotionCycle(*self.couples)
-            elif name in ("SimCLR", "baseline"):
+            elif name in ("SimCLR", "MoCo", "baseline"):
                 model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
-                loss = SimCLR(images) if name == "SimCLR" else FaceContrast(images)
+                losses = {"SimCLR": SimCLR, "MoCo": partial(MoCo, model=model, queue=s.queue), "baseline": FaceContrast}
+                loss = losses[name](images)
             else:
                 raise WorkbookError(
                     f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo, FRA, FaceCycle..."

@@ -1,9 +1,9 @@
 import pytest
 import torch
-from scipy.fft import dctn, idctn
 
 from lib.errors import WorkbookError
-from lib.studies.dar_sfrl.degradations import JPEG_TABLE, KINDS, Degradations, jpeg_like
+from lib.studies.dar_sfrl.degradations import KINDS, Degradations
+from lib.transforms.corruptions.jpeg import jpeg_rounded
 
 
 def generator(seed=0):
@@ -34,15 +34,9 @@ def test_sizes_are_those_named():
     assert moved.abs().max() <= 8 / 255 + 1e-6
 
 
-def test_jpeg_rounds_the_cosine_coefficients():
-    x = faces(1, 8)
-    step = torch.tensor(JPEG_TABLE) / 255
-    for channel in range(3):
-        found = torch.from_numpy(dctn(x[0, channel].numpy() - 0.5, norm="ortho"))
-        theirs = idctn(((found / step).round() * step).numpy(), norm="ortho") + 0.5
-        assert torch.allclose(jpeg_like(x, generator(), 50)[0, channel], torch.from_numpy(theirs).float(), atol=1e-5)
-    with pytest.raises(WorkbookError, match="do not tile"):
-        jpeg_like(torch.rand(1, 3, 12, 12), generator(), 50)
+def test_jpeg_is_that_of_the_corruptions_at_any_size():
+    x = torch.rand(2, 3, 12, 10, generator=generator())
+    assert torch.equal(KINDS["jpeg"](x, generator()), jpeg_rounded(x, 20))
 
 
 def test_each_image_gets_its_own_kind():
