@@ -130,12 +130,13 @@ def measure(
     """Scores (P,) under 'clean', 'offline / FGSM', 'online / FGSM', ...: for each condition, one tensor a system.
 
     Every attack reaches exactly PIN's intensity; 'offline / PGD, as stepped' is the one before it was rescaled, and
-    'intensity' holds what 'PGD' and 'PGD, as stepped' reach on the bare recogniser.
+    'intensity' holds what 'PGD' and 'PGD, as stepped' reach (P,) on all attacked systems, one after the other.
     attacks: for each attack's name the k whose online version is wanted (offline costs one attack for all k).
     Each online attack is a kept result of its own, so that a stopped run goes on where it was.
     """
     every = pca_systems(model, fitted.basis, counts)
-    scores: Scores = {"clean": run.kept(clean_scores, every, fitted.images), "intensity": {}}
+    scores: Scores = {"clean": run.kept(clean_scores, every, fitted.images)}
+    reached: dict[str, list[Tensor]] = {}
     jobs = [(attack, k) for attack, wanted in attacks.items() for k in ("none", *(f"PCA-{k}" for k in wanted))]
     for attack, name in progress(jobs, "attacking each system"):
         level = threshold_of(every[name], fitted.held_out) if attack == "DeepFool" else 0.0
@@ -144,9 +145,9 @@ def measure(
         for way, label in (("exact", attack), (AS_STEPPED, f"{attack}, {AS_STEPPED}")):
             if name == "none":
                 scores[f"offline / {label}"] = found[way]
-                scores["intensity"][label] = found["intensity"][way]
+            reached.setdefault(label, []).append(found["intensity"][way])
             scores.setdefault(f"online / {label}", {})[name] = found[way][name]
-    return scores
+    return scores | {"intensity": {label: torch.cat(parts) for label, parts in reached.items()}}
 
 
 def join_scores(parts: Sequence[Scores]) -> Scores:

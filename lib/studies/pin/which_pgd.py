@@ -109,12 +109,13 @@ def grid_scores(run: Run, model: Recogniser, fitted: FittedPairs, counts: Sequen
 class Fit:
     """EERs of each reading on each printed cell: `rates` (readings, cells); `drawn` (D, readings, cells) by bootstrap.
 
-    All in per cent; people are drawn, and all readings see the same draws.
+    All in per cent, over `n` pairs; people are drawn, and all readings see the same draws.
     """
 
     cells: list[Cell]
     rates: Tensor
     drawn: Tensor
+    n: int
 
     def gaps(self, rates: Tensor) -> Tensor:
         """Absolute distances (..., readings, cells) of EERs to the printed ones, in points."""
@@ -151,10 +152,10 @@ class Fit:
         winners = self.gaps(self.drawn).mean(-1).argmin(-1)
         return torch.bincount(winners, minlength=len(READINGS)) / len(winners)
 
-    def not_told_apart(self) -> list[Reading]:
-        """The nearest reading and all whose distance is not above its own with 95 % confidence."""
-        best = self.nearest()
-        return [reading for reading in READINGS if reading == best or self.excess(reading, best).low <= 0]
+    def not_told_apart(self, attack: str = "") -> list[Reading]:
+        """The nearest reading (on one attack's cells) and all whose distance is not above its own at 95 %."""
+        best = self.nearest(self.columns(attack))
+        return [reading for reading in READINGS if reading == best or self.excess(reading, best, attack).low <= 0]
 
     def cross_fit(self) -> list[tuple[Reading, float]]:
         """For every half of the cells, the reading that is nearest there and its distance on the other half (points).
@@ -177,7 +178,7 @@ class Fit:
     def _interval(self, statistic: Callable[[Tensor], Tensor]) -> Interval:
         drawn = statistic(self.drawn)
         low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=drawn.dtype)).tolist()
-        return Interval(float(statistic(self.rates)), low, high, n=len(drawn), method="bootstrap")
+        return Interval(float(statistic(self.rates)), low, high, n=self.n, method="bootstrap")
 
 
 def fit_readings(
@@ -197,4 +198,4 @@ def fit_readings(
     estimates = torch.tensor([[rate for rate, _ in row] for row in found], dtype=torch.float64)
     drawn = torch.stack([torch.stack([draws for _, draws in row], -1) for row in found], -2)
     drawn = drawn[drawn.isfinite().flatten(1).all(1)]  # a draw without any pair of one kind has no error rate
-    return Fit(list(cells), estimates, drawn)
+    return Fit(list(cells), estimates, drawn, len(same))

@@ -21,6 +21,7 @@ from lib.studies.pin.evaluation import (
 )
 from lib.studies.pin.galleries import gallery, ordered_pairs, some_pairs
 from lib.studies.pin.pca_tradeoff import gray_pairs, join_scores
+from tests.studies.pin.small import Run
 
 
 class Blur(torch.nn.Module):
@@ -35,13 +36,6 @@ class Flicker(torch.nn.Module):
 
     def forward(self, x):
         return x + 0.1 * torch.randn_like(x)
-
-
-class Run:
-    """A run that keeps nothing."""
-
-    def kept(self, function, *args, **settings):
-        return function(*args, **settings)
 
 
 @pytest.fixture(scope="module")

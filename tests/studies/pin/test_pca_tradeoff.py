@@ -1,44 +1,22 @@
 import pytest
 import torch
-from torch import nn
 
 from lib.attacks import Intensity, intensity_of, named_attack
-from lib.data import Pairs
-from lib.data.examples import ImagePairs
-from lib.defences import Basis, fit_pca
 from lib.errors import WorkbookError
-from lib.models import from_module, similarity
+from lib.models import similarity
 from lib.studies.pin.attacks import PIN_ATTACKS, attack_pairs, attacked_scores
-from lib.studies.pin.pca_tradeoff import FittedPairs, join_scores, measure, pca_systems, retained
-
-SIZE = (8, 8)
-
-
-class Run:
-    """A run that keeps nothing."""
-
-    def kept(self, function, *args, **settings):
-        return function(*args, **settings)
+from lib.studies.pin.pca_tradeoff import join_scores, measure, pca_systems, retained
+from tests.studies.pin.small import SIZE, Run, fitted_pairs, small_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh(), nn.Linear(24, 12))
-    return from_module(body, size=SIZE, channels=1)
+    return small_model()
 
 
 @pytest.fixture(scope="module")
 def part():
-    draw = torch.Generator().manual_seed(2)
-    faces = torch.rand(40, 1, *SIZE, generator=draw)
-    x = torch.rand(10, 1, *SIZE, generator=draw)
-    y = (x + 0.3 * torch.rand(x.shape, generator=draw)).clamp(0, 1)
-    y[5:] = torch.rand(5, 1, *SIZE, generator=draw)
-    same = torch.arange(10) < 5
-    index = torch.arange(10)
-    pairs = ImagePairs(x, y, same)
-    return FittedPairs(Pairs(index, index, same, index), pairs, Basis(**fit_pca(faces, 20)), pairs)
+    return fitted_pairs(40, 20)
 
 
 @pytest.mark.parametrize("name", PIN_ATTACKS)
@@ -89,7 +67,8 @@ def test_measure_has_every_condition(model, part):
     assert set(scores["offline / DeepFool"]) == {"none", "PCA-5", "PCA-10"}
     assert set(scores["online / DeepFool"]) == {"none", "PCA-5"}
     assert torch.equal(scores["online / FGSM"]["none"], scores["offline / FGSM"]["none"])
-    assert scores["intensity"]["FGSM"].shape == (10,)
+    assert scores["intensity"]["FGSM"].shape == (30,)  # none, PCA-5 and PCA-10
+    assert scores["intensity"]["DeepFool"].shape == (20,)
     both = join_scores([scores, scores])
     assert both["clean"]["PCA-5"].shape == (20,)
 

@@ -16,15 +16,7 @@ from lib.studies.pin.training import (
     train_denoiser,
 )
 from lib.training.loop import Recipe
-
-
-class Run:
-    """A run that keeps nothing."""
-
-    device = torch.device("cpu")
-
-    def kept(self, function, *args, **settings):
-        return function(*args, **settings)
+from tests.studies.pin.small import Run
 
 
 @pytest.fixture(scope="module")

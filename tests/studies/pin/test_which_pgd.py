@@ -1,14 +1,10 @@
 import pytest
 import torch
-from torch import nn
 
 from lib.attacks import Intensity, intensity_of
-from lib.data import Pairs
-from lib.data.examples import ImagePairs
-from lib.defences import Basis, fit_pca
 from lib.evaluation import eer
-from lib.models import from_module, similarity
-from lib.studies.pin.pca_tradeoff import FittedPairs, climb, exact_scores, pca_systems, reach_intensity
+from lib.models import similarity
+from lib.studies.pin.pca_tradeoff import climb, exact_scores, pca_systems, reach_intensity
 from lib.studies.pin.which_pgd import (
     READINGS,
     Cell,
@@ -19,34 +15,17 @@ from lib.studies.pin.which_pgd import (
     grid_scores,
     printed_cells,
 )
-
-SIZE = (8, 8)
-
-
-class Run:
-    """A run that keeps nothing."""
-
-    def kept(self, function, *args, **settings):
-        return function(*args, **settings)
+from tests.studies.pin.small import Run, fitted_pairs, small_model
 
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    body = nn.Sequential(nn.Flatten(), nn.Linear(64, 24), nn.Tanh(), nn.Linear(24, 12))
-    return from_module(body, size=SIZE, channels=1)
+    return small_model()
 
 
 @pytest.fixture(scope="module")
 def part():
-    draw = torch.Generator().manual_seed(2)
-    faces = torch.rand(260, 1, *SIZE, generator=draw)
-    x = torch.rand(10, 1, *SIZE, generator=draw)
-    y = (x + 0.3 * torch.rand(x.shape, generator=draw)).clamp(0, 1)
-    y[5:] = torch.rand(5, 1, *SIZE, generator=draw)
-    index = torch.arange(10)
-    pairs = ImagePairs(x, y, index < 5)
-    return FittedPairs(Pairs(index, index, pairs.same, index), pairs, Basis(**fit_pca(faces, 60)), pairs)
+    return fitted_pairs(260, 60)
 
 
 @pytest.mark.parametrize("convention", ["[-1,1]", "[0,1]"])
@@ -127,7 +106,7 @@ def made_fit(noise=0.0):
     rates[READINGS.index(Reading("L2", "[-1,1]", 20))] = 51.0
     draw = torch.Generator().manual_seed(0)
     drawn = rates + noise * torch.randn(400, 12, 10, dtype=torch.float64, generator=draw)
-    return Fit(cells, rates, drawn)
+    return Fit(cells, rates, drawn, 30)
 
 
 def test_the_nearest_reading_is_found_on_every_half():
@@ -144,6 +123,17 @@ def test_the_nearest_reading_is_found_on_every_half():
 
 def test_what_noise_hides_is_not_told_apart():
     assert len(made_fit(noise=40.0).not_told_apart()) > 6
+
+
+def test_the_cells_of_one_attack_can_say_otherwise():
+    fit = made_fit()
+    other = Reading("sign", "[0,1]", 10)
+    fit.rates[READINGS.index(other), fit.columns("PGD")] = 50.0
+    fit.drawn[:, READINGS.index(other), fit.columns("PGD")] = 50.0
+    assert fit.nearest() == Reading("L2", "[-1,1]", 20)
+    assert fit.nearest(fit.columns("PGD")) == other
+    assert fit.not_told_apart("PGD") == [other]
+    assert fit.distance(other, "PGD").n == 30  # pairs, not draws
 
 
 def test_excess_is_paired_and_signed():
