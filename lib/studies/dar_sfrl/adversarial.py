@@ -6,22 +6,15 @@ import each other. They wait for it in the core.
 
 from dataclasses import dataclass
 
-import torch
 from torch import Generator, LongTensor, Tensor, nn
 
-from lib.attacks.budgets import Linf
-from lib.attacks.loop import ascend
+from lib.attacks.budgets import Size
 from lib.attacks.objectives import kl
-from lib.attacks.settings import TPGD
-from lib.errors import WorkbookError, choices
-from lib.losses.adversarial import natural, trades
 from lib.models.classifiers import is_correct
 from lib.studies.dar_sfrl.encoders import FaceTrunk
+from lib.training.adversarial import AdversarialTraining, AttackedBatch
 from lib.training.batches import pixels_of
-from lib.training.loop import Metrics
 from lib.transforms.crops import crop_flip
-
-BASES = ("natural", "TRADES")
 
 
 class TrunkClassifier(nn.Module):
@@ -38,35 +31,26 @@ class TrunkClassifier(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class Supervised:
-    """For `fit`: cross-entropy ("natural") or TRADES of images (n, 3, S, S), uint8 or in [0,1], labels (n,) from 0."""
+class Supervised(AdversarialTraining):
+    """Adversarial training as TRADES has it, its inner attack away from the clean prediction; or "natural" training.
 
-    images: Tensor
-    labels: LongTensor
+    Faces are shifted by up to 2 pixels.
+    """
+
     base: str = "natural"
-    eps: str = "8/255"
-    step: str = "2/255"
     steps: int = 5
-    beta: float = 6.0
+    step: Size = "2/255"
 
-    def __post_init__(self) -> None:
-        """Refuse a base that does not exist."""
-        if self.base not in BASES:
-            raise WorkbookError(f"A supervised base is one of {choices(BASES)}, not '{self.base}': choose one.")
-
-    def __call__(self, model: TrunkClassifier, index: LongTensor, generator: Generator) -> Metrics:
-        """{"loss", "accuracy"} on the images `index` (b,)."""
+    def batch(self, model: nn.Module, index: LongTensor, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Augmented images (b, 3, H, W) and labels (b,) on the model's device."""
         x = crop_flip(pixels_of(self.images, index, model), generator, pad=2)
-        labels = self.labels[index.to(self.labels.device)].to(x.device)
-        if self.base == "natural":
-            clean = model(x).float()
-            loss = natural(clean, clean, labels)
-        else:
-            settings = TPGD.but(steps=self.steps, step=self.step)
-            moved = ascend(kl(model, x), x, Linf(self.eps), settings, generator=generator)
-            clean, attacked = model(torch.cat([x, moved])).float().chunk(2)
-            loss = trades(clean, attacked, labels, self.beta)
-        return {"loss": loss, "accuracy": (clean.argmax(1) == labels).float().mean()}
+        return x, self.labels[index.to(self.labels.device)].to(x.device)
+
+    def examples(self, model: nn.Module, index: LongTensor, generator: Generator) -> AttackedBatch:
+        """Natural images and copies whose prediction was moved."""
+        x, y = self.batch(model, index, generator)
+        attacked = None if self.base == "natural" else self.attack(kl(model, x), x, generator)
+        return AttackedBatch(x, attacked, y)
 
 
 @dataclass(frozen=True, eq=False)

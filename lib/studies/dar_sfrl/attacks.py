@@ -16,6 +16,7 @@ from lib.attacks.loop import in_batches, strongest
 from lib.attacks.objectives import Objective, cross_entropy, margin
 from lib.attacks.settings import BIM, DIFGSM, EOTPGD, MIFGSM, NIFGSM, PGD, UPGD, Settings
 from lib.errors import WorkbookError, choices
+from lib.evaluation.classification import worst_case
 from lib.models.classifiers import is_correct
 from lib.studies.dar_sfrl.networks import Pixels
 
@@ -65,9 +66,9 @@ def worst_of(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor]) 
 
 
 def withstood(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Which images (n,) each attack leaves right, and under "worst" which all of them do."""
-    right = {name: is_correct(probe, images, labels) for name, images in attacked.items()}
-    return right | {"worst": torch.stack(list(right.values())).all(0)}
+    """Which images (n,) stay correct under each attack, and under "worst" which do under all."""
+    correct = {name: is_correct(probe, images, labels) for name, images in attacked.items()}
+    return correct | {"worst": worst_case(torch.stack(list(correct.values())))}
 
 
 def convergence(
