@@ -50,7 +50,7 @@ EXERCISES = [
         "How many per cent is the EER of these faces under attack?",
         1,
         1,
-        "The attack moves each picture by 4 % of its norm, which nobody sees. Before attack the EER is near 0 %; "
+        "The attack moves each picture by 4 % of its norm, which is hard to see. Before attack the EER is near 0 %; "
         "50 % would be a coin. Write your guess before you run the next cell.",
         'predict("00-p", None)',
     ),
