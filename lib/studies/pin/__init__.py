@@ -5,7 +5,6 @@ from lib.studies.pin.attacks import (
     PIN_INTENSITY,
     TABLE_ATTACKS,
     attack_pairs,
-    attacked_scores,
     clean_scores,
 )
 from lib.studies.pin.baselines import BASELINE_SIZES, Baselines
@@ -112,7 +111,6 @@ __all__ = [
     "THRESHOLD",
     "UNIT",
     "attack_pairs",
-    "attacked_scores",
     "best_threshold_level",
     "beyond_pca",
     "bits_of",

@@ -74,22 +74,6 @@ def _run_bpda(model: nn.Module, pairs: ImagePairs, budget: Budget, seed: int, at
     return _run(through, pairs, budget, seed, attack)
 
 
-def attacked_scores(
-    attacked: Recogniser,
-    judges: dict[str, nn.Module],
-    attack: str,
-    pairs: ImagePairs,
-    threshold: float = 0.3,
-    seed: int = 0,
-) -> dict[str, Tensor]:
-    """Scores (P,) that each judging system gives to pairs whose first image was attacked on `attacked`.
-
-    Online: the judge is the attacked system. Offline: the judge is the defended one, the attacked the bare one.
-    """
-    adversarial = attack_pairs(attack, attacked, pairs, threshold=threshold, seed=seed)
-    return {name: similarity(judge, adversarial, pairs.y) for name, judge in judges.items()}
-
-
 def clean_scores(judges: dict[str, nn.Module], pairs: ImagePairs) -> dict[str, Tensor]:
     """Scores (P,) of each system on clean pairs."""
     return {name: similarity(judge, pairs.x, pairs.y) for name, judge in judges.items()}

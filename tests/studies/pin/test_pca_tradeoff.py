@@ -4,8 +4,8 @@ import torch
 from lib.attacks import Intensity, intensity_of, named_attack
 from lib.errors import WorkbookError
 from lib.models import similarity
-from lib.studies.pin.attacks import PIN_ATTACKS, attack_pairs, attacked_scores
-from lib.studies.pin.pca_tradeoff import join_scores, measure, pca_systems, retained
+from lib.studies.pin.attacks import PIN_ATTACKS, attack_pairs
+from lib.studies.pin.pca_tradeoff import exact_scores, join_scores, measure, pca_systems, retained
 from tests.studies.pin.small import SIZE, Run, fitted_pairs, small_model
 
 
@@ -54,8 +54,8 @@ def test_unknown_attack(model, part):
 
 def test_online_beats_offline_on_the_defended_system(model, part):
     every = pca_systems(model, part.basis, [5])
-    online = attacked_scores(every["PCA-5"], {"PCA-5": every["PCA-5"]}, "PGD", part.images)["PCA-5"]
-    offline = attacked_scores(model, every, "PGD", part.images)["PCA-5"]
+    online = exact_scores(every["PCA-5"], {"PCA-5": every["PCA-5"]}, "PGD", part.images)["exact"]["PCA-5"]
+    offline = exact_scores(model, every, "PGD", part.images)["exact"]["PCA-5"]
     harm = torch.where(part.pairs.same, offline - online, online - offline)
     assert harm.mean() > 0
 
