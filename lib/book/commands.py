@@ -12,14 +12,11 @@ import time
 from pathlib import Path
 
 import nbformat
-import papermill
 from jupyter_client.kernelspec import KernelSpecManager
 from nbformat import NotebookNode
 
-from lib.book import scoreboard
 from lib.book.contents import PAGES, PROFILES
 from lib.book.grade import LIMIT, grade
-from lib.book.run import choose_device
 from lib.errors import WorkbookError, choices
 from lib.paths import NOTEBOOKS, ROOT, RUNS, atomic
 
@@ -47,6 +44,8 @@ def run_page(name: str, out: Path, **parameters: object) -> Path:
 
     A page that fails leaves its notebook, with the error in it, in runs/failed.
     """
+    import papermill  # only here, like torch below: what a command does not need would cost each page seconds
+
     source = page_path(name)
     if parameters["profile"] not in PROFILES:
         raise WorkbookError(f"There is no profile '{parameters['profile']}': choose one of {choices(PROFILES)}.")
@@ -60,7 +59,7 @@ def run_page(name: str, out: Path, **parameters: object) -> Path:
                 kernel_name=kernel,
                 cwd=NOTEBOOKS,
                 progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=ERROR"],
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],  # else a kernel that stops may print one
             )
         except papermill.PapermillExecutionError as error:
             failed = RUNS / "failed" / out.name
@@ -110,6 +109,8 @@ def publish(name: str, profile: str = "laptop") -> Path:
 
 def register_kernel() -> str:
     """Register this environment as the kernel `workbook-cuda`; an error where torch finds no GPU."""
+    from lib.book.run import choose_device
+
     choose_device("cuda")
     command = [sys.executable, "-m", "ipykernel", "install", "--sys-prefix", "--name", CUDA_KERNEL]
     subprocess.run([*command, "--display-name", "Workbook (CUDA)"], check=True, capture_output=True)
@@ -168,6 +169,8 @@ def execute(asked: argparse.Namespace) -> None:
         for page in asked.pages:
             print(f"published {publish(page, asked.profile).name}")
     elif asked.command == "scoreboard":
+        from lib.book import scoreboard
+
         board = scoreboard.build("smoke" if asked.profile == "smoke" else None)
         print(scoreboard.summary(asked.profile))
         print(f"in full: {board.relative_to(ROOT)}")

@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torchvision.ops import nms
 
 from lib.data.readers.archives import sha256
 from lib.errors import WorkbookError
@@ -191,6 +190,8 @@ def _at_scale(image: Image.Image, scale: float, model: nn.Module) -> Faces:
     likely = (scores > SCORE).nonzero().flatten()
     places = anchors(*pixels.shape[2:])[likely]
     boxes = decode_boxes(moves[likely], places)
+    from torchvision.ops import nms  # only here: importing it takes more than a second
+
     kept = nms(boxes, scores[likely], OVERLAP)
     points = decode_points(marks[likely], places)[kept]
     ratio = torch.tensor([image.size[0] / size[0], image.size[1] / size[1]])

@@ -88,3 +88,28 @@ def test_bad_requests():
         Quilting(torch.rand(20, 25))(torch.rand(1, 3, 9, 9))
     with pytest.raises(WorkbookError, match="do not fit images of 4x9"):
         patch_bank(torch.rand(1, 1, 4, 9), 3)
+
+
+def in_raster_order(patches, tops, lefts):
+    """The quilt of `patches`, one patch after the other."""
+    side = patches.shape[-1]
+    canvas = torch.zeros(len(patches), tops[-1] + side, lefts[-1] + side)
+    for (i, top), (j, left) in itertools.product(enumerate(tops), enumerate(lefts)):
+        place = canvas[:, top : top + side, left : left + side]
+        keep = torch.zeros(place.shape, dtype=torch.bool)
+        for start, before, turned in ((left, lefts[:j], False), (top, tops[:i], True)):
+            if before:
+                old, new = (part.mT if turned else part for part in (place, patches[:, i, j]))
+                shared = before[-1] + side - start
+                seam = cheapest_seam((old - new)[:, :, :shared].square())
+                mine = torch.arange(side) < seam[:, :, None]
+                keep |= mine.mT if turned else mine
+        place.copy_(torch.where(keep, place, patches[:, i, j]))
+    return canvas
+
+
+@pytest.mark.parametrize(("side", "overlap", "length"), [(5, 2, 32), (5, 4, 13), (4, 1, 17), (5, 3, 12), (5, 2, 6)])
+def test_laying_many_at_once_is_laying_one_after_the_other(side, overlap, length):
+    starts = Quilting(torch.rand(20, side**2), side, overlap).starts(length)
+    patches = torch.rand(3, len(starts), len(starts), side, side, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(quilt(patches, starts, starts), in_raster_order(patches, starts, starts))
