@@ -26,7 +26,12 @@ SUMMARIES = ("00_start_here", "20_scoreboard")
 # small pages run side by side with one thread each; one that fills a GPU or every core runs alone
 ALONE = PROFILE in ("gpu", "paper")
 # what pages share is trained once, before they would all wait for it; a name is one of `python -m lib.studies warm`
-SHARED = {"recognisers": ("00", "01", "02", "03", "04", "05", "06"), "pin": ("03", "04", "05", "06")}
+SHARED = {
+    "recognisers": ("00", "01", "02", "03", "04", "05", "06"),
+    "pin": ("03", "04", "05", "06"),
+    "acl_triplet": ("07", "08"),
+    "ancra": ("12", "13", "14"),
+}
 
 
 wildcard_constraints:
@@ -51,7 +56,7 @@ rule scoreboard:
 
 rule shared:
     input:
-        lambda wildcards: [] if wildcards.shared == "recognisers" else f"runs/{wildcards.profile}/recognisers.trained",
+        lambda wildcards: f"runs/{wildcards.profile}/recognisers.trained" if wildcards.shared == "pin" else [],
     output:
         touch("runs/{profile}/{shared}.trained"),
     params:

@@ -87,14 +87,16 @@ def plain_settings(model: nn.Module) -> dict[str, Any]:
     }
 
 
-def kept(function: Callable, *args: Any, folder: Path | None = None, where: str = "cpu", **settings: Any) -> Any:
+def kept(function: Callable, *args: Any, folder: Path | None = None, where: str | None = "cpu", **settings: Any) -> Any:
     """`function(*args, **settings)`, computed once and read from `folder` (default runs/cache) ever after.
 
     The key holds the arguments, the definitions that the function, the classes of its models and its losses reach in
     `lib` (`lib.dependencies`), torch's version and `where`, the kind of device: a seed gives other numbers on a GPU.
+    where=None leaves out both, for a result that may be computed on one machine and read on another, and says where.
     """
     bound = inspect.signature(function).bind(*args, **settings)
-    key = digest(function, dict(bound.arguments), torch.__version__, where)
+    machine = () if where is None else (torch.__version__, where)
+    key = digest(function, dict(bound.arguments), *machine)
     path = (folder or RUNS / "cache") / f"{function.__name__}-{key}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

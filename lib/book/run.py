@@ -179,10 +179,14 @@ class Run:
         print(f"data: {asked}\nversions: {shown}")
 
     def uses(self, kind: str, name: str) -> None:
-        """Note, and say, that this page uses a data set (kind 'data') or a model (kind 'models')."""
-        if name not in self.ledger.header[kind]:
-            self.ledger.header[kind].append(name)
-            print(f"uses {name}")
+        """Note, and say, that this page uses a data set (kind 'data') or a model ('models'), or where it was trained.
+
+        The last is of kind 'trainings', for those that may come from another machine.
+        """
+        noted = self.ledger.header.setdefault(kind, [])
+        if name not in noted:
+            noted.append(name)
+            print(f"trained on {name}" if kind == "trainings" else f"uses {name}")
 
     def scale(self, **knobs: Mapping[str, Any]) -> SimpleNamespace:
         """Show the page's scale table (one column a profile) and return this profile's values, overrides applied."""

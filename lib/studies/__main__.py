@@ -7,8 +7,16 @@ import time
 
 from lib.book.run import start
 from lib.studies import pin, recognisers
+from lib.studies.acl_triplet import warming as acl_triplet
+from lib.studies.ancra import warming as ancra
 
-SHARED = {"recognisers": recognisers.warm, "pin": pin.warm}  # what is trained, by name
+# what is trained, by name
+SHARED = {
+    "recognisers": recognisers.warm,
+    "pin": pin.warm,
+    "acl_triplet": acl_triplet.warm,
+    "ancra": ancra.warm,
+}
 PAGE = "03_learnable_pca"  # whose run the trainings borrow; any page of these faces would do
 
 

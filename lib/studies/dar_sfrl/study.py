@@ -262,7 +262,7 @@ class DARStudy(Study):
         recipe = self.recipe(steps or self.scale.dar_steps, self.scale.dar_batch, 1e-3, seed=seed, clip=1.0)
         objective = objective.but(pose_negatives=self.scale.pose_negatives)
         known = people if objective.target == "person" else None
-        return self.trained(train_dar, images, self.network(**changes), objective, recipe, known, None, self.device)
+        return self.trained_anywhere(train_dar, images, self.network(**changes), objective, recipe, known, None)
 
     def restorer(
         self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object
@@ -301,7 +301,7 @@ class DARStudy(Study):
             "FaceCycle": s.cycle_steps,
         }.get(name, s.ssl_steps)
         recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
-        return self.trained(train_self_supervised, loss, model, recipe, None, self.device)
+        return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
     def encoder(self, name: str, seed: int = 0) -> nn.Module:
         """A method's frozen encoder: images (n, 3, side, side) in [0,1] to the features its probe stands on."""
@@ -328,7 +328,7 @@ class DARStudy(Study):
             model = TrunkClassifier(s.side, s.width, len(EXPRESSIONS))
         loss = Supervised(data.images["learn"], data.labels["learn"], base, steps=s.inner_steps)
         recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
-        trained = self.trained(train_supervised, loss, model, recipe, CleanError(*data.part("held")), self.device)
+        trained = self.trained_anywhere(train_supervised, loss, model, recipe, CleanError(*data.part("held")))
         model.load_state_dict(trained["weights"])
         return model.to(self.run.device).eval().requires_grad_(False)
 
@@ -339,7 +339,7 @@ class DARStudy(Study):
         images = images.byte()
         plan = Diffusion(side, tuple(self.scale.diffusion_widths))
         recipe = self.recipe(self.scale.diffusion_steps, 64, 1e-3, clip=1.0)
-        trained = self.trained(train_diffusion, images, plan, recipe, 200, self.device)
+        trained = self.trained_anywhere(train_diffusion, images, plan, recipe, 200)
         return plan.loaded(trained).to(self.run.device)
 
     def fitted(self, encoder: nn.Module, recipe: ProbeRecipe | None = None) -> dict[str, Tensor]:
