@@ -11,7 +11,8 @@ from lib.models.dual_norm import DualBatchNorm1d, DualBatchNorm2d, copy_route, r
 from lib.models.encoders import FaceEncoder, Projected, projector
 from lib.seeds import seeded
 from lib.studies.acl_triplet.finetuning import TripletFineTuning
-from lib.studies.acl_triplet.pretraining import AdversarialContrast, some_labels
+from lib.studies.acl_triplet.pretraining import some_labels
+from lib.training.adversarial_contrast import AdversarialContrast
 from lib.training.loop import Measure, Recipe, Trained, fit
 from lib.transforms.views import FACES
 

@@ -12,9 +12,10 @@ from lib.models import embed_all
 from lib.models.dual_norm import DualBatchNorm1d, DualBatchNorm2d
 from lib.studies.acl_triplet import training as acl
 from lib.studies.acl_triplet.finetuning import TripletFineTuning
-from lib.studies.acl_triplet.pretraining import VARIANTS, AdversarialContrast, some_labels
+from lib.studies.acl_triplet.pretraining import some_labels
 from lib.studies.acl_triplet.training import Network, pretrain, tune
 from lib.training import loop
+from lib.training.adversarial_contrast import VARIANTS, AdversarialContrast
 from lib.training.loop import Recipe
 from tests.training.patterns import patterned
 
