@@ -29,12 +29,12 @@ FAST = STEPPED.but(steps=3)
 
 
 def test_one_climb_is_the_plain_loop_on_the_images_that_are_right():
-    stands = is_correct(MODEL, X, LABELS)
-    rows = stands.nonzero().flatten()
+    correct = is_correct(MODEL, X, LABELS)
+    rows = correct.nonzero().flatten()
     goal = gated(MODEL, LABELS[rows], "last")
     moved = ascend(goal, X[rows], Linf("8/255"), FAST, generator=torch.Generator().manual_seed(0))
-    stands[rows] = is_correct(MODEL, moved, LABELS[rows])
-    assert torch.equal(adaptive_attack(MODEL, EXAMPLES, "A1 last auxiliary", settings=FAST), stands)
+    correct[rows] = is_correct(MODEL, moved, LABELS[rows])
+    assert torch.equal(adaptive_attack(MODEL, EXAMPLES, "A1 last auxiliary", settings=FAST), correct)
 
 
 def test_climbs_see_only_what_is_left():
@@ -55,11 +55,11 @@ def test_the_worst_case_is_below_all(model):
     found = adaptive_attacks(model, EXAMPLES, settings=FAST, eps="1/255", targets=2)
     assert list(found) == list(ADAPTIVE)
     together, clean = correct_under_all(found), is_correct(model, X, LABELS)
-    for stands in found.values():
-        assert stands.dtype == torch.bool
-        assert len(stands) == len(X)
-        assert not (together & ~stands).any()
-        assert not (stands & ~clean).any()
+    for correct in found.values():
+        assert correct.dtype == torch.bool
+        assert len(correct) == len(X)
+        assert not (together & ~correct).any()
+        assert not (correct & ~clean).any()
 
 
 def test_more_restarts_and_steps_break_more():
@@ -73,14 +73,14 @@ def test_more_restarts_and_steps_break_more():
 
 def test_targeted_tries_the_likeliest_classes_in_turn():
     model, eps, name = MODEL, "1/255", "A6 targeted"
-    stands, draw = is_correct(model, X, LABELS), torch.Generator().manual_seed(1000 * list(ADAPTIVE).index(name))
+    correct, draw = is_correct(model, X, LABELS), torch.Generator().manual_seed(1000 * list(ADAPTIVE).index(name))
     with torch.no_grad():
         aims = likely_wrong(model.outputs(X).auxiliary[-1], LABELS, 2)
     for turn in range(2):
-        rows = stands.nonzero().flatten()
+        rows = correct.nonzero().flatten()
         goal = gated(model, aims[rows, turn], "all", soft(), "cross-entropy", True)
-        stands[rows] = is_correct(model, ascend(goal, X[rows], Linf(eps), FAST, generator=draw), LABELS[rows])
-    assert torch.equal(adaptive_attack(model, EXAMPLES, name, settings=FAST, targets=2, eps=eps), stands)
+        correct[rows] = is_correct(model, ascend(goal, X[rows], Linf(eps), FAST, generator=draw), LABELS[rows])
+    assert torch.equal(adaptive_attack(model, EXAMPLES, name, settings=FAST, targets=2, eps=eps), correct)
 
 
 def test_a_row_does_not_depend_on_the_others():
