@@ -22,8 +22,8 @@ from lib.studies.dar_sfrl.training import Unrolled
 
 # Of the study's sizes those that page 09 needs.
 USED = (
-    *("side", "faces", "learn", "held", "test", "attacked", "hidden", "dim", "mixer", "width", "pose_negatives"),
-    *("batch", "dar_batch", "dar_steps", "ablation_steps", "class_steps", "trades_steps", "inner_steps"),
+    *("side", "faces", "learn", "held", "test", "hidden", "dim", "mixer", "width", "pose_negatives"),
+    *("batch", "dar_batch", "dar_steps", "ablation_steps", "class_steps", "inner_steps"),
     *("probe_epochs", "seeds"),
 )
 PAGE_SIZES = {name: SIZES[name] for name in USED}
