@@ -110,6 +110,23 @@ def step_out_of_the_image(embed, defend, x, y, size):
     return x - size * gradient.sign()
 
 
+def walk_up(face, attacked, degrade, transposed, alpha):
+    return face + alpha * transposed(degrade(face) - attacked)
+
+
+def walk_without_transpose(face, attacked, degrade, transposed, alpha):
+    return face - alpha * (degrade(face) - attacked)
+
+
+def mix_of_perpendicular(qa, qb, ab, qq, aa, bb, share):
+    square = share**2 * aa + (1 - share) ** 2 * bb
+    return (share * qa + (1 - share) * qb) / (square * qq).sqrt()
+
+
+def mean_of_cosines(qa, qb, ab, qq, aa, bb, share):
+    return share * qa / (qq * aa).sqrt() + (1 - share) * qb / (qq * bb).sqrt()
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -124,6 +141,8 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
         (project_on_all, "first k columns"),
         (project_on_the_last, "not the last"),
     ],
+    "09-1": [(walk_up, "against"), (walk_without_transpose, "transposed network")],
+    "09-2": [(mix_of_perpendicular, "third term"), (mean_of_cosines, "normalise")],
     "02-2": [(offline_step, "offline"), (step_up, "lowers"), (step_out_of_the_image, "clamp")],
 }
 
