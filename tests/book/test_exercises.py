@@ -110,6 +110,32 @@ def step_out_of_the_image(embed, defend, x, y, size):
     return x - size * gradient.sign()
 
 
+def gradient_not_scaled(x, clean, gradient, momentum, size, eps):
+    return x, momentum + gradient
+
+
+def step_along_the_gradient(x, clean, gradient, momentum, size, eps):
+    momentum = momentum + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+    return (clean + (x + size * gradient.sign() - clean).clamp(-eps, eps)).clamp(0, 1), momentum
+
+
+def step_out_of_the_ball(x, clean, gradient, momentum, size, eps):
+    momentum = momentum + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+    return (x + size * momentum.sign()).clamp(0, 1), momentum
+
+
+def lowest_of_one_attack(clean, attacked):
+    return attacked.double().mean(1).min()
+
+
+def worst_without_clean(clean, attacked):
+    return attacked.all(0).double().mean()
+
+
+def worst_among_the_right(clean, attacked):
+    return attacked.all(0)[clean].double().mean()
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -125,6 +151,16 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
         (project_on_the_last, "not the last"),
     ],
     "02-2": [(offline_step, "offline"), (step_up, "lowers"), (step_out_of_the_image, "clamp")],
+    "10-1": [
+        (gradient_not_scaled, "mean absolute value"),
+        (step_along_the_gradient, "sign of the momentum"),
+        (step_out_of_the_ball, "leave the ball"),
+    ],
+    "10-2": [
+        (lowest_of_one_attack, "image by image"),
+        (worst_without_clean, "wrong when clean"),
+        (worst_among_the_right, "divide by all"),
+    ],
 }
 
 
