@@ -43,7 +43,7 @@ from lib.studies.dar_sfrl.evaluation import (
     quality_by_stage,
     unit_f1,
 )
-from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
+from lib.studies.dar_sfrl.facecycle import FaceCycle, FaceIdentity, IdentityCycle, MotionCycle, identity_margin
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.losses import (
     LossWeights,
@@ -66,9 +66,13 @@ from lib.studies.dar_sfrl.networks import (
     count_multiply_adds,
     count_weights,
 )
+from lib.studies.dar_sfrl.no_dafr import NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import DiffPure, Diffusion, Purified, draws_right, sweep_times
+from lib.studies.dar_sfrl.robust_contrast import NormedTrunk, RobustContrasted, robust_contrast
 from lib.studies.dar_sfrl.study import (
+    ABLATIONS,
+    DEFENCES,
     EXPRESSIONS,
     METHODS,
     SIZES,
@@ -94,6 +98,16 @@ from lib.studies.dar_sfrl.training import (
 from lib.studies.dar_sfrl.views import CROPS, WHOLE, FaceViews, edges
 
 __all__ = [
+    "ABLATIONS",
+    "DEFENCES",
+    "FaceIdentity",
+    "IdentityCycle",
+    "NoiseOrthogonal",
+    "NormedTrunk",
+    "RobustContrasted",
+    "Split",
+    "identity_margin",
+    "robust_contrast",
     "Branched",
     "CROPS",
     "Contrasted",
