@@ -125,6 +125,30 @@ def mix_of_perpendicular(qa, qb, ab, qq, aa, bb, share):
 
 def mean_of_cosines(qa, qb, ab, qq, aa, bb, share):
     return share * qa / (qq * aa).sqrt() + (1 - share) * qb / (qq * bb).sqrt()
+def gradient_not_scaled(x, clean, gradient, momentum, size, eps):
+    return x, momentum + gradient
+
+
+def step_along_the_gradient(x, clean, gradient, momentum, size, eps):
+    momentum = momentum + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+    return (clean + (x + size * gradient.sign() - clean).clamp(-eps, eps)).clamp(0, 1), momentum
+
+
+def step_out_of_the_ball(x, clean, gradient, momentum, size, eps):
+    momentum = momentum + gradient / gradient.abs().mean((1, 2, 3), keepdim=True)
+    return (x + size * momentum.sign()).clamp(0, 1), momentum
+
+
+def lowest_of_one_attack(clean, attacked):
+    return attacked.double().mean(1).min()
+
+
+def worst_without_clean(clean, attacked):
+    return attacked.all(0).double().mean()
+
+
+def worst_among_the_right(clean, attacked):
+    return attacked.all(0)[clean].double().mean()
 
 
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
@@ -144,6 +168,16 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
     "09-1": [(walk_up, "against"), (walk_without_transpose, "transposed network")],
     "09-2": [(mix_of_perpendicular, "third term"), (mean_of_cosines, "normalise")],
     "02-2": [(offline_step, "offline"), (step_up, "lowers"), (step_out_of_the_image, "clamp")],
+    "10-1": [
+        (gradient_not_scaled, "mean absolute value"),
+        (step_along_the_gradient, "sign of the momentum"),
+        (step_out_of_the_ball, "leave the ball"),
+    ],
+    "10-2": [
+        (lowest_of_one_attack, "image by image"),
+        (worst_without_clean, "wrong when clean"),
+        (worst_among_the_right, "divide by all"),
+    ],
 }
 
 

@@ -1,0 +1,78 @@
+"""All that page 10 takes from this study beside the trainings: `from lib.studies.dar_sfrl import threats_page`."""
+
+from lib.studies.dar_sfrl.converged_probe import fit_logistic, logistic_of_images, minimise, read_rightly
+from lib.studies.dar_sfrl.pair_threats import FacePairs, fitted_head, head_from, pair_answers, pair_goal, split_pairs
+from lib.studies.dar_sfrl.purifier_attacks import PurifierAttack, purified_draws, purifier_of, sweep_purifier
+from lib.studies.dar_sfrl.threat_tables import (
+    change_of_gaps,
+    draw_confusions,
+    gap_of,
+    rate_of,
+    right_under,
+    share_saved,
+    shown,
+)
+from lib.studies.dar_sfrl.threats import (
+    NAMES,
+    after_autoattack,
+    answers,
+    attacked_images,
+    climbs,
+    outputs_of,
+    settings_at,
+    steps_curve,
+    strength_grid,
+    survivors,
+    transferred,
+)
+from lib.studies.dar_sfrl.unit_threats import (
+    f1_draws,
+    f1_interval,
+    fitted_units,
+    mean_f1,
+    unit_answers,
+    unit_goal,
+    unit_probe_from,
+)
+
+__all__ = [
+    "FacePairs",
+    "NAMES",
+    "PurifierAttack",
+    "after_autoattack",
+    "answers",
+    "attacked_images",
+    "change_of_gaps",
+    "climbs",
+    "draw_confusions",
+    "f1_draws",
+    "f1_interval",
+    "fit_logistic",
+    "fitted_head",
+    "fitted_units",
+    "gap_of",
+    "head_from",
+    "logistic_of_images",
+    "mean_f1",
+    "minimise",
+    "outputs_of",
+    "pair_answers",
+    "pair_goal",
+    "purified_draws",
+    "purifier_of",
+    "rate_of",
+    "read_rightly",
+    "right_under",
+    "settings_at",
+    "share_saved",
+    "shown",
+    "split_pairs",
+    "steps_curve",
+    "strength_grid",
+    "survivors",
+    "sweep_purifier",
+    "transferred",
+    "unit_answers",
+    "unit_goal",
+    "unit_probe_from",
+]
