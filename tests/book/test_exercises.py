@@ -110,6 +110,27 @@ def step_out_of_the_image(embed, defend, x, y, size):
     return x - size * gradient.sign()
 
 
+def own_vote(points, labels, k):
+    near = torch.cdist(points, points).argsort(dim=1)[:, :k]
+    return (labels[near].mode(1).values == labels).double().mean().item()
+
+
+def left_out_in_per_cent(points, labels, k):
+    return 100 * solution(exercise("11-1"))(points, labels, k)
+
+
+def one_neighbour_more(points, labels, k):
+    return solution(exercise("11-1"))(points, labels, k + 1)
+
+
+def images_drawn_alone(values, trainings, images):
+    return values.mean(0)[images].mean(1)
+
+
+def trainings_drawn_alone(values, trainings, images):
+    return values.mean(1)[trainings].mean(1)
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -125,6 +146,8 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
         (project_on_the_last, "not the last"),
     ],
     "02-2": [(offline_step, "offline"), (step_up, "lowers"), (step_out_of_the_image, "clamp")],
+    "11-1": [(own_vote, "for itself"), (left_out_in_per_cent, "per cent"), (one_neighbour_more, "not k + 1")],
+    "11-2": [(images_drawn_alone, "trainings"), (trainings_drawn_alone, "images")],
 }
 
 
