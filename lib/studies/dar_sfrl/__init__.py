@@ -4,11 +4,14 @@ The one door of the pages: `study_for(run)` gives the trainings, all else works 
 """
 
 from lib.studies.dar_sfrl.ablations_page import (
+    ABLATION_SIZES,
     VARIANTS,
     Bench,
     accuracy,
     between,
     density_curves,
+    draw_overlap,
+    draw_points,
     drop,
     embedded,
     groups,
@@ -16,6 +19,7 @@ from lib.studies.dar_sfrl.ablations_page import (
     lead,
     on_first_axis,
     overlap_draws,
+    paired,
     ratio,
     restored,
     spread,
@@ -114,6 +118,7 @@ from lib.studies.dar_sfrl.views import CROPS, WHOLE, FaceViews, edges
 
 __all__ = [
     "Bench",
+    "ABLATION_SIZES",
     "Branched",
     "CROPS",
     "Contrasted",
@@ -180,6 +185,8 @@ __all__ = [
     "count_weights",
     "density_curves",
     "difference",
+    "draw_overlap",
+    "draw_points",
     "draws_right",
     "drop",
     "edges",
@@ -204,6 +211,7 @@ __all__ = [
     "on_first_axis",
     "overlap",
     "overlap_draws",
+    "paired",
     "pairs_for",
     "perturbation_statistics",
     "pixel_objective",

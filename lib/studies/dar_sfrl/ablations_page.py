@@ -11,11 +11,15 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from sklearn.metrics import silhouette_samples
 from sklearn.neighbors import KNeighborsClassifier
 from torch import LongTensor, Tensor, nn
 
-from lib.evaluation.two_way_bootstrap import bootstrap_seeds_and_images, over_seeds
+from lib.book import plots
+from lib.evaluation.intervals import wilson
+from lib.evaluation.two_way_bootstrap import over_seeds
 from lib.interval import Interval
 from lib.models.resnets import ResNet
 from lib.studies.dar_sfrl.adversarial import TrunkClassifier
@@ -32,6 +36,11 @@ VARIANTS = {
     "no NOCL": "baseline + DAFR",
     "full": "DAR-SFRL",
 }
+# The sizes of `study.SIZES` that page 11 needs.
+ABLATION_SIZES = (
+    *("side", "faces", "learn", "held", "test", "hidden", "dim", "mixer", "width", "pose_negatives"),
+    *("batch", "dar_batch", "ablation_steps", "class_steps", "inner_steps", "probe_epochs"),
+)
 BINS = 512  # places of the densities of `overlap_draws`
 POOLED = 20_000  # values whose Scott width pooled densities have, as `pooled_overlap` draws them
 
@@ -146,18 +155,26 @@ def drop(clean: Tensor, attacked: Tensor, seed: int = 0) -> Interval:
 
     clean may hold more images: the first count.
     """
-    clean = clean[:, : attacked.shape[1]]
-    found = over_seeds(clean.double() - attacked.double(), seed=seed)
-    if found.low == found.high:  # Newcombe's at the ends
-        found = bootstrap_seeds_and_images(lambda a, b: a.double().mean() - b.double().mean(), clean, attacked)
-    return found.scaled(100)
+    return paired(clean[:, : attacked.shape[1]].double() - attacked.double(), seed).scaled(100)
 
 
 def between(first: Mapping[str, Tensor], second: Mapping[str, Tensor], name: str, seed: int = 0) -> Interval:
     """Drop of the first less drop of the second variant under one attack in points, both on the same images."""
     n = first[name].shape[1]
     drops = [of["clean"][:, :n].double() - of[name].double() for of in (first, second)]
-    return over_seeds(drops[0] - drops[1], seed=seed).scaled(100)
+    return paired(drops[0] - drops[1], seed).scaled(100)
+
+
+def paired(differences: Tensor, seed: int = 0) -> Interval:
+    """Mean of differences (seeds, n) of answers on the same images, trainings and images drawn.
+
+    Where no answer differs, a bootstrap sees nothing vary: then the bound is Wilson's for none of n, on both sides.
+    """
+    if differences.any():
+        return over_seeds(differences.double(), seed=seed)
+    n = differences.shape[1]
+    most = wilson(0, n).high
+    return Interval(0.0, -most, most, n=n, method=f"Wilson of {n} units, both sides")
 
 
 def overlap_draws(clean: Tensor, attacked: Tensor, resamples: int = 1000, seed: int = 0) -> Tensor:
@@ -207,6 +224,29 @@ def density_curves(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor, Ten
     """Places and there the kernel densities of two sets of features (n, d) of one training, to be drawn."""
     places, densities = _densities(clean, attacked, torch.full((1, len(clean)), 1 / len(clean)).double())
     return places, densities[0][0], densities[1][0]
+
+
+def draw_overlap(axis: Axes, clean: Tensor, attacked: Tensor) -> None:
+    """Draw the kernel densities of two sets of features (n, d) of one training, and what lies under both."""
+    places, p, q = density_curves(clean, attacked)
+    axis.fill_between(places, torch.minimum(p, q), color=plots.SKY, alpha=0.4, linewidth=0, label="overlap")
+    axis.plot(places, p, color=plots.BLUE, label="clean")
+    axis.plot(places, q, color=plots.RED, linestyle="--", label="attacked")
+    low, high = places[p + q > 0.01 * (p + q).max()][[0, -1]].tolist()
+    axis.set(yticks=[], xlim=(low, high))
+
+
+def draw_points(planes: Sequence[Tensor], labels: LongTensor, titles: Sequence[str]) -> Figure:
+    """Points (n, 2) of each variant in a panel, a colour and a marker for each expression of `labels` (n,)."""
+    figure, axes = plots.panels(1, len(planes), height=2.1)
+    for axis, plane, title in zip(axes[0], planes, titles, strict=True):
+        for index, place in enumerate(labels.unique().tolist()):
+            style = {"color": plots.COLOURS[index], "marker": plots.MARKERS[index], "s": 9, "linewidths": 0}
+            axis.scatter(*plane[labels == place].T, label=EXPRESSIONS[place], **style)
+        axis.set(xticks=[], yticks=[], title=title)
+        axis.set_aspect("equal", "datalim")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(labels.unique()))
+    return figure
 
 
 def on_first_axis(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor]:
@@ -266,9 +306,10 @@ def with_probe(encoder: nn.Module, side: int, classes: int = len(EXPRESSIONS)) -
 def table_8_networks(side: int = 64) -> dict[str, nn.Module]:
     """What each method of Table 8 computes at test time on faces of `side` pixels, untrained, and a control of ours.
 
-    TRADES, ACL and RoCL all classify with a ResNet-18 of full width; DAR-SFRL restores and then reads the pixels.
+    TRADES, ACL and RoCL all classify with one and the same ResNet-18 of full width; DAR-SFRL restores and then reads
+    the pixels.
     """
-    rivals = {name: with_probe(ResNet().eval(), side) for name in ("TRADES", "ACL", "RoCL")}
+    rivals = dict.fromkeys(("TRADES", "ACL", "RoCL"), with_probe(ResNet().eval(), side))
     dar = with_probe(Pixels(Restorer().eval()), side)
     return rivals | {"DAR-SFRL": dar, "PCL's encoder": TrunkClassifier(side, 64, len(EXPRESSIONS)).eval()}
 
@@ -294,15 +335,3 @@ def ratio(first: Tensor, second: Tensor, resamples: int = 1000, seed: int = 0) -
     draw = torch.Generator().manual_seed(seed)
     medians = ratios[torch.randint(len(ratios), (resamples, len(ratios)), generator=draw)].median(1).values
     return interval_of(torch.cat([ratios.median()[None], medians]), len(ratios))
-
-
-# TEMPORARY until DARStudy has it
-def _ablation(self: DARStudy, name: str, seed: int = 0) -> nn.Module:
-    if name in ("baseline", "no DAFR"):
-        return self.encoder("baseline" if name == "baseline" else "SimCLR", seed)
-    objective = PAPER if name == "full" else PAPER.but(losses=("mae",))
-    return Pixels(self.restorer(seed, objective, self.scale.ablation_steps))
-
-
-if not hasattr(DARStudy, "ablation"):
-    DARStudy.ablation = _ablation

@@ -44,6 +44,7 @@ def test_drops_are_of_the_same_images():
     assert found.estimate == pytest.approx(100 * lost)
     assert found.low < 100 * lost < found.high
     nothing = page.drop(torch.ones(2, 30).bool(), torch.ones(2, 30).bool())
+    assert nothing.high == pytest.approx(100 * 0.1135, abs=0.01)  # Wilson, none of 30
     assert nothing.low < 0 < nothing.high
     scores = {"clean": clean, "PGD": attacked}
     assert page.between(scores, scores, "PGD").estimate == 0
