@@ -2,7 +2,8 @@
 
 The attacks on MobileFaceNet, then PIN's defence at its own sizes: 112x112 pixels, 2500 eigenvectors, 30 masks a face;
 then ACL-triplet's inner attack at a laptop's size: a ResNet-18 of width 16, 32 triplets of 56x56 pixels; then a
-training step of TRADES-ANCRA; last random views, corruptions and conformal views.
+training step of TRADES-ANCRA; then a stage of DAR-SFRL's restoration and its interpolated negatives; last random views,
+corruptions and conformal views.
 Both sides of a ratio run in turn, in changing order, so that a slow spell of the machine hits both; the ratio is the
 median over the rounds, and the spread shows how noisy the machine was. On a CPU the clock is the processor time of one
 thread, which other work on the machine disturbs least; on CUDA it is wall time with the queue emptied.
@@ -17,6 +18,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from benchmarks.ancra_training import training_ratios
+from benchmarks.dar import dar_ratios
 from benchmarks.timing import measure, report, smooth_images
 from benchmarks.views import view_ratios
 from benchmarks.warps import warp_ratios
@@ -319,7 +321,7 @@ def main() -> int:
     results += evolutionary_ratio(many, 5, device)
     choice = make_choice(to_gray(many.probes[:FACES]))
     results += reward_ratio(choice, 5, device) + inactivation_ratio(many, choice.basis, 9, device)
-    results += triplet_attack_ratio(9, device) + training_ratios(9, device)
+    results += triplet_attack_ratio(9, device) + training_ratios(9, device) + dar_ratios(9, device)
     results += view_ratios(9, device) + warp_ratios(9, device)
     ours, theirs = our_deepfool(few), their_deepfool(few)
     apart = ((ours - theirs).norm() / (ours - few.probes).norm()).item()

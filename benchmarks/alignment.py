@@ -15,7 +15,7 @@ from lib.data.alignment import TEMPLATE, similarity
 from lib.data.datasets.faces import LFW_POINTS
 from lib.data.photos import points_of
 from lib.data.readers.archives import open_store
-from lib.data.readers.decode import from_files, image_files
+from lib.data.readers.decode import ImageFiles, from_files, image_files
 from lib.data.sets import ImageSet, Pairs
 from lib.evaluation.verification import best_threshold
 from lib.models import Recogniser, embed_all, load_recogniser
@@ -54,7 +54,7 @@ def main() -> int:
     fixed = [similarity(LFW_POINTS, TEMPLATE)] * len(files)
     ours = [similarity(face, TEMPLATE) if here else fixed[0] for face, here in zip(points.numpy(), found, strict=True)]
     crops = {
-        name: from_files("raw", store, files, files, size=112, matrices=matrices)
+        name: from_files("raw", ImageFiles(store, files, size=112, matrices=matrices), files)
         for name, matrices in (("aligned here", ours), ("one fixed crop", fixed))
     }
     rates = {name: verified(model, images, lfw.names, pairs) for name, images in crops.items()}

@@ -101,10 +101,8 @@ def papermill(page, folder, *parameters, **environment):
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        (("-p", "profile", "fast"), "There is no profile 'fast'"),
         (("-p", "profile", "smoke", "-p", "pears", "3"), "There is no parameter 'pears'"),
         (("-p", "profile", "smoke", "-y", "overrides: {pears: 3}"), "There is no override 'pears'"),
-        (("-p", "profile", "smoke", "-p", "device", "cuda:99"), "no such GPU"),
         (("-p", "profile", "laptop", "-p", "data", "cfp"), "profile='smoke' or data='embedded'"),
     ],
 )

@@ -24,7 +24,8 @@ STRIDES = (8, 16, 32)  # pixels between the anchors of each level
 ANCHORS = ((16, 32), (64, 128), (256, 512))  # their sides, in pixels
 VARIANCE = (0.1, 0.2)  # in which the network writes shifts and log scales
 SIDES = (640, 320, 160)  # longest side of the picture in pixels; the next is tried where the one before shows no face
-SCORE, OVERLAP = 0.5, 0.4  # a face is believed from this score on; of two boxes that overlap more, the better stays
+SCORE = 0.5  # a face is believed from this score on
+OVERLAP = 0.4  # of two boxes that overlap more, the better stays
 
 
 class Faces(NamedTuple):

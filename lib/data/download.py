@@ -14,7 +14,8 @@ from lib.errors import WorkbookError
 from lib.progress import Bar
 
 MEGABYTE = 1 << 20
-TRIES, PATIENCE = 4, 60  # times that a broken transfer is taken up again; seconds without a byte
+TRIES = 4  # times that a broken transfer is taken up again
+PATIENCE = 60  # seconds without a byte
 ALGORITHMS = {32: "md5", 64: "sha256"}  # by hexadecimal digits
 
 

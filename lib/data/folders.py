@@ -11,7 +11,7 @@ from torch import Tensor
 from lib.data.detection import SHA256
 from lib.data.photos import CHOICES, FoundFaces, find_in_store, read_picture, write_aligned
 from lib.data.readers.archives import Store, digest, open_store
-from lib.data.readers.decode import from_files, image_files
+from lib.data.readers.decode import ImageFiles, from_files, image_files
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
@@ -42,16 +42,12 @@ def folder(
     store, files = _pictures(path)
     mode = "L" if gray else "RGB"
     if not align:
-        return _set(store, files, mode=mode, size=size, source=f"folder: {store.label}", shown=shown)
+        return _set(ImageFiles(store, files, mode, size), source=f"folder: {store.label}", shown=shown)
     if size is None:
         raise WorkbookError("Aligned faces need a size, but size=None came: give a number of pixels, such as 112.")
     found = find_in_store(store, files, choose)
     return _set(
-        store,
-        found.files,
-        mode=mode,
-        size=size,
-        matrices=found.matrices(size),
+        ImageFiles(store, found.files, mode, size, found.matrices(size)),
         source=f"folder: {store.label} (aligned here{_left_out(found)})",
         salt=f"{choose} {SHA256}",
         shown=shown,
@@ -123,8 +119,8 @@ def _pictures(path: str | Path) -> tuple[Store, list[str]]:
     return store, files
 
 
-def _set(store: Store, files: list[str], **settings: object) -> ImageSet:
-    return from_files(store.path.name, store, files, [_person(name) for name in files], **settings)
+def _set(files: ImageFiles, **settings: object) -> ImageSet:
+    return from_files(files.store.path.name, files, [_person(name) for name in files.names], **settings)
 
 
 def _left_out(found: FoundFaces) -> str:

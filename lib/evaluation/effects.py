@@ -6,7 +6,7 @@ from torch import Tensor
 from lib.evaluation.verification import auc
 
 
-def overlap(first: Tensor, second: Tensor, bins: int = 50) -> float:
+def histogram_overlap(first: Tensor, second: Tensor, bins: int = 50) -> float:
     """Overlap coefficient of two histograms on shared bins: 1 for equal shares everywhere, 0 for none in common."""
     first = first.flatten().double()
     second = second.flatten().double()

@@ -9,7 +9,7 @@ from lib.data.alignment import TEMPLATE, similarity
 from lib.data.detection import Faces
 from lib.data.photos import choose_face
 from lib.data.readers.archives import open_store
-from lib.data.readers.decode import from_files
+from lib.data.readers.decode import ImageFiles, from_files
 from lib.errors import WorkbookError
 from lib.evaluation.verification import best_threshold
 from lib.models import embed_all, load_recogniser
@@ -105,7 +105,7 @@ def test_raw_photographs_are_verified_like_the_prepared_crops():
     points = photos.points_of(store, files, "centre", "")
     assert not points.isnan().any()
     matrices = [similarity(face, TEMPLATE) for face in points.numpy()]
-    crops = from_files("raw", store, files, files, size=112, matrices=matrices).images()
+    crops = from_files("raw", ImageFiles(store, files, size=112, matrices=matrices), files).images()
     model = load_recogniser("mobilefacenet")
     first, second = embed_all(model, crops).view(2, len(pairs), -1)
     scores = (first * second).sum(1)

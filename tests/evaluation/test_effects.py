@@ -4,15 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lib.evaluation import auc
-from lib.evaluation.effects import cohens_d, correlation, overlap, superiority
+from lib.evaluation.effects import cohens_d, correlation, histogram_overlap, superiority
 
 
 def test_overlap_by_hand():
     first, second = torch.tensor([0.0, 0.1, 0.9, 1.0]), torch.tensor([0.9, 0.95, 1.0, 1.0])
-    assert overlap(first, second, bins=2) == pytest.approx(0.5)
-    assert overlap(first, first) == pytest.approx(1)
-    assert overlap(first, first + 5) == 0
-    assert overlap(torch.ones(3), torch.ones(2)) == pytest.approx(1)
+    assert histogram_overlap(first, second, bins=2) == pytest.approx(0.5)
+    assert histogram_overlap(first, first) == pytest.approx(1)
+    assert histogram_overlap(first, first + 5) == 0
+    assert histogram_overlap(torch.ones(3), torch.ones(2)) == pytest.approx(1)
 
 
 def test_cohens_d_of_shifted_samples():

@@ -28,7 +28,7 @@ from lib.evaluation.representations import (
 from lib.losses.contrastive import alignment, uniformity
 from lib.models import embed_all
 from lib.models.dual_norm import route
-from lib.studies.acl_triplet.training import Network, pretrain
+from lib.studies.acl_triplet.training import Network, Training, pretrain
 from lib.training import loop
 from lib.training.loop import Recipe
 from tests.training.patterns import patterned
@@ -195,7 +195,7 @@ def test_a_watch_is_made_of_pictures_and_labels():
 def test_looking_leaves_the_training_as_it_was(watch, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "RUNS", tmp_path)
     recipe = Recipe(3, batch=12, rate=0.01, check_every=2)
-    seen, unseen = (pretrain(IMAGES, SMALL, recipe, measure=measure) for measure in (watch, None))
+    seen, unseen = (pretrain(IMAGES, Training(SMALL, recipe, measure)) for measure in (watch, None))
     assert all(torch.equal(seen["weights"][name], value) for name, value in unseen["weights"].items())
     assert seen["history"]["checked"].tolist() == [2, 3]
     last = watch(SMALL.loaded(seen))

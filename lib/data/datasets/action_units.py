@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.data.readers.archives import Store
-from lib.data.readers.decode import from_files, image_files
+from lib.data.readers.decode import ImageFiles, from_files, image_files
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
@@ -67,4 +67,4 @@ def _coded(
     attributes: dict[str, Tensor] = {unit: torch.tensor([row.get(unit, -1) for row in rows]) for unit in units}
     attributes["task"] = torch.tensor([keys[file][1] for file in files])
     people = [keys[file][0] for file in files]
-    return from_files(name, store, files, people, size=size, attributes=attributes, credit=credit)
+    return from_files(name, ImageFiles(store, files, size=size), people, attributes=attributes, credit=credit)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lib.data.readers.archives import Store, digest, open_store
-from lib.data.readers.decode import from_files, image_files, read_array
+from lib.data.readers.decode import ImageFiles, from_files, image_files, read_array
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
@@ -43,12 +43,9 @@ def _from_folders(store: Store, size: int) -> ImageSet:
     splits = [words[-3] if len(words) > 2 else "train" for words in parts]
     return from_files(
         "fer2013",
-        store,
-        files,
+        ImageFiles(store, files, mode="L", size=size),
         [words[-2] for words in parts],
         classes=EXPRESSIONS,
-        mode="L",
-        size=size,
         salt=salt,
         splits=_splits(splits),
         attributes=votes,

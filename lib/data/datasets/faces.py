@@ -14,7 +14,7 @@ from lib.data.download import fetch_file, unpack
 from lib.data.pairs import cfp_pairs, lfw_pairs
 from lib.data.photos import MatricesWhenRead, find_points
 from lib.data.readers.archives import Store, open_store
-from lib.data.readers.decode import from_files, image_files, numbered, read_array
+from lib.data.readers.decode import ImageFiles, from_files, image_files, numbered, read_array
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
@@ -52,11 +52,13 @@ def load_lfw(
     text = found.read_text(errors="replace") if found else ""
     return from_files(
         name,
-        store,
-        files,
+        ImageFiles(
+            store,
+            files,
+            size=size,
+            matrices=MatricesWhenRead(store, files, size, crop) if store.path.name == FUNNELED else None,
+        ),
         [stem.rsplit("_", 1)[0] for stem in stems],
-        size=size,
-        matrices=MatricesWhenRead(store, files, size, crop) if store.path.name == FUNNELED else None,
         source=source,
         salt=text,
         pairs={"view2": lfw_pairs(text, {stem: at for at, stem in enumerate(stems)}, found.name)} if found else {},
@@ -88,10 +90,8 @@ def load_cfp(store: Store, *, size: int = 112) -> ImageSet:
     place = {"/".join(name.split("/")[-3:]): at for at, name in enumerate(files)}
     return from_files(
         "cfp",
-        store,
-        files,
+        ImageFiles(store, files, size=size),
         [name.split("/")[-3] for name in files],
-        size=size,
         pairs={kind: cfp_pairs(store, kind, place) for kind in ("FF", "FP")},
         attributes={"pose": torch.tensor([person(name) == "profile" for name in files]).long()},
         credit="Celebrities in Frontal-Profile (Sengupta et al. 2016)",
@@ -111,10 +111,8 @@ def load_celeba_sub(store: Store, *, size: int = 112, suspect: bool = False) -> 
         raise WorkbookError(f"index.txt in {store.label} does not list all of its images: fetch the archive again.")
     return from_files(
         "celeba_sub",
-        store,
-        files,
+        ImageFiles(store, files, size=size),
         [person(name) for name in files],
-        size=size,
         salt=str(suspect),
         splits={part: (parts == at).nonzero().flatten() for at, part in enumerate(PARTITIONS) if at in parts},
         attributes={"partition": parts},
@@ -134,7 +132,7 @@ def load_att(store: Store, *, size: int | None = None) -> ImageSet:
         return load_olivetti(store, size=size)
     files = image_files(store)
     keys = [person(name) for name in files]
-    return from_files("att", store, files, keys, mode="L", size=size, credit="AT&T Laboratories Cambridge")
+    return from_files("att", ImageFiles(store, files, mode="L", size=size), keys, credit="AT&T Laboratories Cambridge")
 
 
 def load_olivetti(store: Store, *, size: int | None = None) -> ImageSet:

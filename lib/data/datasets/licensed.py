@@ -13,7 +13,7 @@ from lib.data.datasets.faces import PARTITIONS, load_celeba_sub, load_lfw
 from lib.data.download import check_and_place, unpack
 from lib.data.pairs import FOLDS, pairs_of
 from lib.data.readers.archives import Store
-from lib.data.readers.decode import from_files, image_files, numbered
+from lib.data.readers.decode import ImageFiles, from_files, image_files, numbered
 from lib.data.sets import ImageSet, Pairs
 from lib.errors import WorkbookError
 
@@ -59,7 +59,7 @@ def load_people(store: Store, *, name: str, size: int | None = 112) -> ImageSet:
         raise WorkbookError(f"{store.label} is expected to hold a folder per person with images in it: check it.")
     tracks = {"track": numbered(["/".join(path[:-1]) for path in paths])[0]} if layout.track else {}
     keys = [path[layout.part] for path in paths]
-    return from_files(name, store, files, keys, size=size, attributes=tracks, credit=layout.credit)
+    return from_files(name, ImageFiles(store, files, size=size), keys, attributes=tracks, credit=layout.credit)
 
 
 def load_celeba(store: Store, *, size: int | None = None, source: str | None = None) -> ImageSet:
@@ -75,11 +75,8 @@ def load_celeba(store: Store, *, size: int | None = None, source: str | None = N
     matrices = [similarity(CELEBA_POINTS, TEMPLATE * size / 112)] * len(files) if size else None
     return from_files(
         "celeba",
-        store,
-        files,
+        ImageFiles(store, files, size=size, matrices=matrices),
         [str(who) for who in _look_up(store, identity, ends)],
-        size=size,
-        matrices=matrices,
         source=source,
         splits={part: (parts == at).nonzero().flatten() for at, part in enumerate(PARTITIONS) if at in parts},
         attributes={"partition": parts},
@@ -105,11 +102,13 @@ def load_celeba_part(store: Store, *, size: int = 112, suspect: bool = False) ->
     parts = torch.tensor(_look_up(store, _table(store, "list_eval_partition.txt"), names))
     return from_files(
         "celeba_sub",
-        store,
-        [places[name] for name in names],
+        ImageFiles(
+            store,
+            [places[name] for name in names],
+            size=size,
+            matrices=[similarity(points, TEMPLATE * size / 112) for points in _celeba_points(store, names)],
+        ),
         [f"{who:05d}" for who in _look_up(store, _table(store, "identity_CelebA.txt"), names)],
-        size=size,
-        matrices=[similarity(points, TEMPLATE * size / 112) for points in _celeba_points(store, names)],
         salt=str(suspect),
         splits={part: (parts == at).nonzero().flatten() for at, part in enumerate(PARTITIONS) if at in parts},
         attributes={"partition": parts},
@@ -182,11 +181,9 @@ def load_raf_db(store: Store, *, size: int | None = None) -> ImageSet:
     parts = [end.split("_")[0] for end in ends]
     return from_files(
         "raf_db",
-        store,
-        files,
+        ImageFiles(store, files, size=size),
         [RAF_EXPRESSIONS[label - 1] for label in labels],
         classes=RAF_EXPRESSIONS,
-        size=size,
         splits={
             part: torch.tensor([at for at, p in enumerate(parts) if p == part]) for part in sorted(set(parts))[::-1]
         },
@@ -208,10 +205,8 @@ def load_cplfw(store: Store, *, size: int = 112) -> ImageSet:
     )
     return from_files(
         "cplfw",
-        store,
-        files,
+        ImageFiles(store, files, size=size),
         [end.rsplit("_", 1)[0] for end in ends],
-        size=size,
         pairs={"official": pairs},
         credit="CPLFW (Zheng and Deng 2018)",
     )

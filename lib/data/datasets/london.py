@@ -7,7 +7,7 @@ import torch
 
 from lib.data.alignment import TEMPLATE, similarity
 from lib.data.readers.archives import Store
-from lib.data.readers.decode import from_files, image_files, read_files
+from lib.data.readers.decode import ImageFiles, from_files, image_files
 from lib.data.registration import register
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
@@ -39,11 +39,8 @@ def load_london(store: Store, *, size: int = RAW) -> ImageSet:
     aligned = None if size == RAW else [_transforms(store)[name] * size / 112 for name in files]
     return from_files(
         "london",
-        store,
-        files,
+        ImageFiles(store, files, size=size, matrices=aligned),
         [_person(name) for name in files],
-        size=size,
-        matrices=aligned,
         attributes={"smiling": torch.tensor(["smiling" in name for name in files]).long()},
         credit=CREDIT,
         shown=True,
@@ -83,7 +80,7 @@ def _undo(move: np.ndarray) -> np.ndarray:
 def _frames(store: Store, files: list[str], matrices: list[np.ndarray]) -> torch.Tensor:
     """Gray pictures (n, 1, S, S) around the template, with the margin on every side, in [0, 1]."""
     wider = [matrix + np.array([[0, 0, MARGIN], [0, 0, MARGIN]]) for matrix in matrices]
-    return read_files(range(len(files)), store, files, "L", 112 + 2 * MARGIN, wider).float() / 255
+    return ImageFiles(store, files, "L", 112 + 2 * MARGIN, wider).read(range(len(files))).float() / 255
 
 
 def _by_landmarks(store: Store, name: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 from lib.data.datasets.faces import from_array
 from lib.data.download import fetch_file, unpack
 from lib.data.readers.archives import Store, digest
-from lib.data.readers.decode import from_files, image_files, natural, read_array
+from lib.data.readers.decode import ImageFiles, from_files, image_files, natural, read_array
 from lib.data.sets import ImageSet
 from lib.errors import WorkbookError
 
@@ -28,7 +28,7 @@ def load_cifar(store: Store, *, name: str) -> ImageSet:
     files = sorted(image_files(store), key=lambda file: (file.split("/")[-3:-2] != ["train"], file.split("/")[-1]))
     words = [["", "", *file.split("/")] for file in files]
     splits = by_split(store, [word[-3] for word in words], ("train", "test"))
-    return from_files(name, store, files, [word[-2] for word in words], splits=splits, credit=CIFAR_CREDIT)
+    return from_files(name, ImageFiles(store, files), [word[-2] for word in words], splits=splits, credit=CIFAR_CREDIT)
 
 
 def fetch_cifar(root: Path, *, name: str) -> None:
@@ -96,7 +96,9 @@ def load_tiny_imagenet(store: Store, *, size: int = 64) -> ImageSet:
         raise WorkbookError(f"val_annotations.txt in {store.label} does not list all of its images: fetch it again.")
     classes = sorted(set(keys), key=natural)
     credit = "Tiny-ImageNet (ImageNet, Deng et al. 2009)"
-    return from_files("tiny_imagenet", store, files, keys, classes=classes, size=size, splits=splits, credit=credit)
+    return from_files(
+        "tiny_imagenet", ImageFiles(store, files, size=size), keys, classes=classes, splits=splits, credit=credit
+    )
 
 
 def load_digits(*, size: int = 8, channels: int = 1) -> ImageSet:

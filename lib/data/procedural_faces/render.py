@@ -60,7 +60,9 @@ def _render_chunk(faces: FaceParameters, size: int) -> Tensor:
     image = _background(faces, size)
     at = partial(unproject, x, y, turn=turn)
     level = _level(faces)
-    _paint_behind(image, at, g, hair, colours, level, soft)
+    behind = at(-14.0)
+    _paint_back_hair(image, behind, g, hair, 0.65 * level * colours.hair, soft)
+    _paint_neck(image, behind, g, level * colours.skin, soft)
     _paint_ears(image, at, g, colours, level, soft)
     on_head = cover((1 - rho) * g.face_width, soft)
     surface_colour = skin(u, v, g, colours)
@@ -82,27 +84,26 @@ def _background(faces: FaceParameters, size: int) -> Tensor:
     return backdrop.expand(-1, -1, -1, size).clone()
 
 
-def _paint_behind(
-    image: Tensor,
-    at: Callable,
-    g: SimpleNamespace,
-    hair: SimpleNamespace,
-    colours: SimpleNamespace,
-    level: Tensor,
-    soft: float,
+def _paint_back_hair(
+    image: Tensor, at: tuple[Tensor, Tensor], g: SimpleNamespace, hair: SimpleNamespace, colour: Tensor, soft: float
 ) -> None:
-    """Hair at the back and the neck, which lie deeper than the face and so move less when the head turns.
+    """Hair at the back, which like the neck lies deeper than the face and so moves less when the head turns.
 
-    `at(z)` gives the face coordinates of the picture's points at height z.
+    at: the face coordinates of the picture's points at the height of the back.
     """
-    u, v = at(-14.0)
+    u, v = at
     end = hair.end - 2 - 0.004 * u.square()
     back = cover(hair_outside(u, v, g, hair), soft) * cover(end - v, 3.0) * cover(hair.end - 20, 4.0)
-    paint(image, 0.65 * level * colours.hair, back)
+    paint(image, colour, back)
+
+
+def _paint_neck(image: Tensor, at: tuple[Tensor, Tensor], g: SimpleNamespace, colour: Tensor, soft: float) -> None:
+    """The neck, in the shadow of the chin and darker at its sides."""
+    u, v = at
     half = 0.58 * g.face_width + (v - g.face_length).clamp(min=0)
     chin_shadow = 0.72 + 0.02 * (v - g.face_length + g.jaw_drop).clamp(0, 14)
     side = (0.8 - 0.25 * (u / half).square()) * chin_shadow
-    paint(image, level * colours.skin * side[:, None], cover(half - u.abs(), soft) * cover(v - 25))
+    paint(image, colour * side[:, None], cover(half - u.abs(), soft) * cover(v - 25))
 
 
 def _paint_ears(

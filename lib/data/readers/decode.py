@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -54,34 +54,49 @@ def decode(content: bytes, mode: str, size: int | None, matrix: np.ndarray | Non
     return np.asarray(image)
 
 
-def read_files(
-    index: Sequence[int],
-    store: Store,
-    files: Sequence[str],
-    mode: str,
-    size: int | None,
-    matrices: Sequence[np.ndarray] | None,
-) -> Tensor:
-    """The files at `index` as uint8 (k, C, H, W)."""
+@dataclass(frozen=True, eq=False)
+class ImageFiles:
+    """A store's image files and how they are read.
 
-    def one(at: int) -> np.ndarray:
+    `mode` is 'RGB' or 'L' (gray). `size` scales and centre-crops, or with `matrices` (one (2, 3) similarity per file)
+    warps.
+    """
+
+    store: Store
+    names: Sequence[str]
+    mode: str = "RGB"
+    size: int | None = None
+    matrices: Sequence[np.ndarray] | None = None
+
+    def read(self, index: Sequence[int]) -> Tensor:
+        """The files at `index` as uint8 (k, C, H, W)."""
+        threads = min(8, os.cpu_count() or 1)
+        if len(index) < 32 or threads == 1:
+            arrays = [self.decoded(at) for at in index]
+        else:  # Pillow lets go of the interpreter lock while it decodes
+            with ThreadPoolExecutor(threads) as pool:
+                arrays = list(pool.map(self.decoded, index))
+        sizes = {array.shape[:2] for array in arrays}
+        if len(sizes) > 1:
+            some = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:2])
+            raise WorkbookError(
+                f"The images in {self.store.label} differ in size ({some}): load the set with size=112 or so."
+            )
+        stack = torch.from_numpy(np.stack(arrays))
+        return stack.unsqueeze(1) if self.mode == "L" else stack.permute(0, 3, 1, 2).contiguous()
+
+    def decoded(self, at: int) -> np.ndarray:
+        """One file as uint8 (H, W) or (H, W, 3)."""
+        matrix = self.matrices[at] if self.matrices else None
         try:
-            return decode(store.bytes(files[at]), mode, size, matrices[at] if matrices else None)
+            return decode(self.store.bytes(self.names[at]), self.mode, self.size, matrix)
         except BROKEN as error:
-            raise broken(files[at], store, error) from None
+            raise broken(self.names[at], self.store, error) from None
 
-    threads = min(8, os.cpu_count() or 1)
-    if len(index) < 32 or threads == 1:
-        arrays = [one(at) for at in index]
-    else:  # Pillow lets go of the interpreter lock while it decodes
-        with ThreadPoolExecutor(threads) as pool:
-            arrays = list(pool.map(one, index))
-    sizes = {array.shape[:2] for array in arrays}
-    if len(sizes) > 1:
-        some = " and ".join(f"{height}x{width}" for height, width in sorted(sizes)[:2])
-        raise WorkbookError(f"The images in {store.label} differ in size ({some}): load the set with size=112 or so.")
-    stack = torch.from_numpy(np.stack(arrays))
-    return stack.unsqueeze(1) if mode == "L" else stack.permute(0, 3, 1, 2).contiguous()
+    def fingerprint_with(self, salt: str) -> str:
+        """What names the pictures as they are read: the store's content, the files, the way, and `salt`."""
+        way = [self.mode, str(self.size), str(self.matrices is not None)]
+        return digest([self.store.fingerprint, salt, *way, *self.names])
 
 
 def broken(name: str, store: Store, error: Exception) -> WorkbookError:
@@ -97,22 +112,17 @@ def read_array(index: Sequence[int], array: Tensor) -> Tensor:
 
 def from_files(
     name: str,
-    store: Store,
-    files: Sequence[str],
+    files: ImageFiles,
     keys: Sequence[str],
     *,
     classes: Sequence[str] | None = None,
-    mode: str = "RGB",
-    size: int | None = None,
-    matrices: Sequence[np.ndarray] | None = None,
     source: str | None = None,
     salt: str = "",
     **rest: object,
 ) -> ImageSet:
-    """An ImageSet over a store's `files`, whose class or person is named by `keys`.
+    """An ImageSet over `files`, whose class or person is named by `keys`; rest: further fields of `ImageSet`.
 
-    `mode` is 'RGB' or 'L' (gray). `size` scales and centre-crops, or with `matrices` (one (2, 3) similarity per file)
-    warps. `classes` fixes the order of the labels. `salt` joins the fingerprint: label files, options.
+    `classes` fixes the order of the labels. `salt` joins the fingerprint: label files, options.
     """
     if classes is None:
         labels, classes = numbered(keys)
@@ -121,11 +131,11 @@ def from_files(
         labels = torch.tensor([place[key] for key in keys], dtype=torch.long)
     return ImageSet(
         name=name,
-        source=source or f"data root: {store.label}",
+        source=source or f"data root: {files.store.label}",
         labels=labels,
         classes=list(classes),
-        names=list(files),
-        read=partial(read_files, store=store, files=files, mode=mode, size=size, matrices=matrices),
-        fingerprint=digest([store.fingerprint, salt, mode, str(size), str(matrices is not None), *files]),
+        names=list(files.names),
+        read=files.read,
+        fingerprint=files.fingerprint_with(salt),
         **rest,
     )

@@ -1,6 +1,8 @@
 """ACL-triplet: contrastive adversarial pre-training, then triplet fine-tuning: the door of pages 07 and 08."""
 
 from lib.studies.acl_triplet.evaluation import (
+    TripletAttack,
+    Triplets,
     TripletWatch,
     judge_triplets,
     ordered,
@@ -18,7 +20,9 @@ __all__ = [
     "Network",
     "RoutedEncoder",
     "SIZES",
+    "TripletAttack",
     "TripletWatch",
+    "Triplets",
     "Watches",
     "faces_for",
     "judge_triplets",

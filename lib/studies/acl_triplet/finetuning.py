@@ -14,7 +14,7 @@ from lib.attacks.objectives import reference_embeddings
 from lib.attacks.settings import PGD
 from lib.errors import WorkbookError, choices
 from lib.models.dual_norm import route
-from lib.studies.acl_triplet.pretraining import routed
+from lib.training.adversarial_contrast import routed
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics
 from lib.training.people import ImagesByPerson, below, images_by_person

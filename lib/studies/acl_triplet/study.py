@@ -19,7 +19,7 @@ from lib.models import embed_all, load_recogniser
 from lib.models.encoders import FaceEncoder
 from lib.studies.acl_triplet.evaluation import TripletWatch
 from lib.studies.acl_triplet.pretraining import some_labels
-from lib.studies.acl_triplet.training import Network, RoutedEncoder, pretrain, tune
+from lib.studies.acl_triplet.training import Network, RoutedEncoder, Training, pretrain, tune
 from lib.studies.base import Study
 from lib.studies.pages import for_page, load_or_reason
 from lib.training.batches import resize_uint8
@@ -177,10 +177,8 @@ class ACLTripletStudy(Study):
         measure: Measure | None = None,
     ) -> Trained:
         """Stage 1 without labels, or with those of a share of the people."""
-        recipe = self.recipe_for(self.scale.pre_epochs, seed)
-        return self.trained(
-            pretrain, self.images, self.network(dual), recipe, self.labels, share, variant, measure, self.device
-        )
+        training = Training(self.network(dual), self.recipe_for(self.scale.pre_epochs, seed), measure)
+        return self.trained(pretrain, self.images, training, self.labels, share, variant, self.device)
 
     def tuned(
         self,
@@ -194,10 +192,9 @@ class ACLTripletStudy(Study):
         """Triplet training on a share of the people; the same share and seed leave the same people as in stage 1."""
         labels = self.labels if share == 1 else some_labels(self.labels, share, seed)
         recipe = self.recipe_for(epochs, seed, len(labels[labels >= 0].unique()))
+        training = Training(self.network(), recipe, measure)
         weights = None if start is None else {"weights": start["weights"]}
-        return self.trained(
-            tune, self.images, labels, self.network(), recipe, weights, adversarial, measure, self.device
-        )
+        return self.trained(tune, self.images, labels, training, weights, adversarial, self.device)
 
     def system(self, name: str, seed: int = 0, share: float = 1.0, watches: Watches | None = None) -> Trained:
         """One training of `SYSTEMS` on the labels of a share of the people, from its first stage on."""

@@ -11,7 +11,8 @@ from lib.models.dual_norm import DualBatchNorm1d, DualBatchNorm2d, copy_route, r
 from lib.models.encoders import FaceEncoder, Projected, projector
 from lib.seeds import seeded
 from lib.studies.acl_triplet.finetuning import TripletFineTuning
-from lib.studies.acl_triplet.pretraining import AdversarialContrast, some_labels
+from lib.studies.acl_triplet.pretraining import some_labels
+from lib.training.adversarial_contrast import AdversarialContrast
 from lib.training.loop import Measure, Recipe, Trained, fit
 from lib.transforms.views import FACES
 
@@ -62,14 +63,21 @@ class RoutedEncoder(Recogniser):
             return self.encoder(x)
 
 
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What both stages train alike: a network, by a recipe, looked at by a measure of people held out."""
+
+    network: Network
+    recipe: Recipe
+    measure: Measure | None = None
+
+
 def pretrain(
     images: Tensor,
-    network: Network,
-    recipe: Recipe,
+    training: Training,
     labels: LongTensor | None = None,
     share: float = 0.0,
     variant: str = "single",
-    measure: Measure | None = None,
     device: str = "cpu",
 ) -> Trained:
     """Stage 1 (Algorithm 1) on `images` (n, 3, H, W): the encoder's weights and the history.
@@ -79,21 +87,20 @@ def pretrain(
     """
     if share > 0 and labels is None:
         raise WorkbookError(f"A share of {share} of the people is to be labelled, but no labels came: give them.")
-    model = network.projected(recipe.seed).to(device)
+    recipe = training.recipe
+    model = training.network.projected(recipe.seed).to(device)
     known = some_labels(labels, share, recipe.seed) if share > 0 else None
     loss = AdversarialContrast(images, FACES, known, variant, partners=known is not None)
-    history = fit(model, loss, len(images), recipe, held_out=measure, label="contrastive pre-training")
+    history = fit(model, loss, len(images), recipe, held_out=training.measure, label="contrastive pre-training")
     return {"weights": model.encoder.state_dict(), "history": history}
 
 
 def tune(
     images: Tensor,
     labels: LongTensor,
-    network: Network,
-    recipe: Recipe,
+    training: Training,
     start: Trained | None = None,
     adversarial: bool = True,
-    measure: Measure | None = None,
     device: str = "cpu",
 ) -> Trained:
     """Stage 2 (Algorithm 2), or standard triplet training: weights and history. labels (n,): people; -1 is left out.
@@ -101,13 +108,14 @@ def tune(
     start: a training whose weights come first; None starts anew. A standard training trains the clean normalisations
     alone and leaves the adversarial ones as copies of them.
     """
-    model = network.encoder(recipe.seed)
+    recipe = training.recipe
+    model = training.network.encoder(recipe.seed)
     if start is not None:
         model.load_state_dict(start["weights"])
     known = labels >= 0
     loss = TripletFineTuning(images[known], labels[known], adversarial=adversarial)
     label = "triplet fine-tuning" if adversarial else "standard triplet training"
-    history = fit(model.to(device), loss, len(loss), recipe, held_out=measure, label=label)
+    history = fit(model.to(device), loss, len(loss), recipe, held_out=training.measure, label=label)
     if not adversarial:
         copy_route(model)
     return {"weights": model.state_dict(), "history": history}

@@ -23,7 +23,7 @@ from lib.studies.ancra.attacks import (
     transfer,
 )
 from lib.studies.ancra.classifiers import GatedClassifier, hard, soft, with_gates
-from lib.studies.ancra.contrast import expected_missing, false_positive_shares, gradient_path, missing
+from lib.studies.ancra.contrast import Predictions, expected_missing, false_positive_shares, gradient_path, missing
 from lib.studies.ancra.evaluation import (
     best_and_last,
     first_seed,
@@ -49,6 +49,7 @@ __all__ = [
     "METHODS",
     "Network",
     "PLACES",
+    "Predictions",
     "REACH",
     "SIZES",
     "SOURCE",

@@ -1,6 +1,6 @@
 """Classifiers with reverse attention under attackers who know of it, and under the official AutoAttack.
 
-Images x (n, 3, H, W) in [0,1] and labels (n,) give BoolTensors (n,) on the CPU: which images are correct. One is if
+Examples (`LabelledImages`, n of them) give BoolTensors (n,) on the CPU: which images are correct. One is if
 the real model, its gates hard, is right on the clean image and on everything an attack made of it, whatever surrogate
 it was made on. So rows can be joined to a worst case per image, and no attack can raise the accuracy.
 """
@@ -29,17 +29,14 @@ TEMPERATURES = (0.5, 1.0, 5.0)
 
 def correct_after(
     model: nn.Module,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     climbs: Iterable[Callable[[Tensor], Objective]],
     settings: Settings = STEPPED,
     eps: Size = EPS,
     seed: int = 0,
 ) -> Tensor:
     """Images correct when clean and after each of `climbs`, every climb with those that are left."""
-    return climbed(model, LabelledImages(x, labels), climbs, Linf(eps), settings, torch.Generator().manual_seed(seed))[
-        1
-    ]
+    return climbed(model, examples, climbs, Linf(eps), settings, torch.Generator().manual_seed(seed))[1]
 
 
 def climbed(
@@ -123,26 +120,20 @@ ADAPTIVE: dict[str, NamedAttack] = {
 
 
 def adaptive_attack(
-    model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
-    attack: str,
-    settings: Settings = STEPPED,
-    restarts: int = 1,
-    targets: int = 9,
-    eps: Size = EPS,
-    seed: int = 0,
+    model: GatedClassifier, examples: LabelledImages, attack: str, *, eps: Size = EPS, seed: int = 0, **changes: object
 ) -> Tensor:
-    """Images (n,) that the real model answers correctly after one attack of `ADAPTIVE`, from `restarts` starts."""
+    """Images (n,) that the real model answers correctly after one attack of `ADAPTIVE`.
+
+    changes: fields of `AdaptiveAttack`, such as settings, restarts and targets.
+    """
     if attack not in ADAPTIVE:
         raise WorkbookError(f"The adaptive attacks are {choices(list(ADAPTIVE))}, not {attack!r}: choose one of them.")
-    run = replace(ADAPTIVE[attack].run, settings=settings, restarts=restarts, targets=targets)
-    return run.climbed(model, LabelledImages(x, labels), Linf(eps), seed)[1]
+    return replace(ADAPTIVE[attack].run, **changes).climbed(model, examples, Linf(eps), seed)[1]
 
 
-def adaptive_attacks(model: GatedClassifier, x: Tensor, labels: Tensor, **options: object) -> Correct:
+def adaptive_attacks(model: GatedClassifier, examples: LabelledImages, **options: object) -> Correct:
     """Every attack of `ADAPTIVE`, each on all images; options as in `adaptive_attack`."""
-    return {attack: adaptive_attack(model, x, labels, attack, **options) for attack in ADAPTIVE}
+    return {attack: adaptive_attack(model, examples, attack, **options) for attack in ADAPTIVE}
 
 
 VIEWS: dict[str, Callable[[GatedClassifier], nn.Module]] = {
@@ -154,37 +145,25 @@ VIEWS: dict[str, Callable[[GatedClassifier], nn.Module]] = {
 
 def official(
     model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     through: str = "final",
-    version: str = "standard",
-    iterations: int = 100,
-    queries: int = 5000,
-    targets: int = 9,
+    *,
     eps: Size = EPS,
     seed: int = 0,
+    **options: object,
 ) -> dict[str, Tensor | Correct | tuple[str, ...]]:
     """The official AutoAttack on the logits of a view: "final" (as the source), "auxiliary" or "soft" (A8).
 
-    version="square" is the black box alone (A7). "correct": what the real model still classifies rightly; "survivors"
-    and "warnings": what AutoAttack itself says about the attacked view. A model without gates is its own every view.
+    options: fields of `AutoAttackSettings`; version="square" is the black box alone (A7). "correct": what the real
+    model still classifies rightly; "survivors" and "warnings": what AutoAttack itself says about the attacked view. A
+    model without gates is its own every view.
     """
     if through not in VIEWS:
         raise WorkbookError(f"AutoAttack goes through {choices(list(VIEWS))}, not {through!r}: choose one of them.")
     view = VIEWS[through](model) if model.gates else model
-    found = autoattack(
-        view,
-        x,
-        labels,
-        eps,
-        version=version,
-        iterations=iterations,
-        queries=queries,
-        targets=targets,
-        seed=seed,
-        batch=batch_size(None, device_of(model)),
-    )
-    correct = is_correct(model, x, labels) & is_correct(model, found.images, labels)
+    batch = batch_size(None, device_of(model))
+    found = autoattack(view, examples.x, examples.labels, eps, seed=seed, batch=batch, **options)
+    correct = is_correct(model, examples.x, examples.labels) & is_correct(model, found.images, examples.labels)
     return {"correct": correct, "survivors": found.survivors, "warnings": found.warnings}
 
 
@@ -195,8 +174,7 @@ def correct_under_all(correct: Correct) -> Tensor:
 
 def correct_by_budget(
     model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     budgets: Sequence[tuple[str, int]],
     heads: str = "final",
     loss: str = "margin",
@@ -206,26 +184,26 @@ def correct_by_budget(
     found = []
     for eps, steps in budgets:
         settings = PGD.but(steps=steps, step="eps" if steps == 1 else "eps/4")
-        climb = [lambda rows: gated(model, labels.cpu()[rows], heads, loss=loss)]
-        found.append(correct_after(model, x, labels, climb, settings, eps, seed))
+        climb = [lambda rows: gated(model, examples.labels.cpu()[rows], heads, loss=loss)]
+        found.append(correct_after(model, examples, climb, settings, eps, seed))
     return torch.stack(found)
 
 
 def random_search(
-    model: GatedClassifier, x: Tensor, labels: Tensor, points: int = 100, eps: Size = EPS, seed: int = 0
+    model: GatedClassifier, examples: LabelledImages, points: int = 100, eps: Size = EPS, seed: int = 0
 ) -> Tensor:
     """What is correct after the worst of `points` uniform draws for each image: no gradient attack may do worse."""
-    climb = [lambda rows: gated(model, labels.cpu()[rows])]
-    return correct_after(model, x, labels, climb, RANDOM.but(restarts=points), eps, seed)
+    climb = [lambda rows: gated(model, examples.labels.cpu()[rows])]
+    return correct_after(model, examples, climb, RANDOM.but(restarts=points), eps, seed)
 
 
-def gradient_norms(model: GatedClassifier, x: Tensor, labels: Tensor, heads: str = "final") -> Tensor:
+def gradient_norms(model: GatedClassifier, examples: LabelledImages, heads: str = "final") -> Tensor:
     """L2 norms (n,) of the first gradient of the cross-entropy: where one is 0, an attack on it is blind."""
-    goal = gated(model, labels, heads, loss="cross-entropy")
+    goal = gated(model, examples.labels, heads, loss="cross-entropy")
     norms = []
     with frozen(model), differentiable():
-        for rows in torch.arange(len(x)).split(batch_size(None, goal.device)):
-            leaf = x[rows].to(goal.device).requires_grad_()
+        for rows in torch.arange(len(examples)).split(batch_size(None, goal.device)):
+            leaf = examples.x[rows].to(goal.device).requires_grad_()
             (gradient,) = torch.autograd.grad(goal.rows(rows)(leaf).sum(), leaf)
             norms.append(gradient.flatten(1).norm(dim=1).cpu())
     return torch.cat(norms)

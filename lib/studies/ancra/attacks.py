@@ -1,6 +1,6 @@
 """Classifiers with reverse attention under ANCRA's own attacks (Tables II, III, V, VII, X, Fig 7).
 
-Images x (n, 3, H, W) in [0,1] and labels (n,) give BoolTensors (n,) on the CPU: which images the real model, its gates
+Examples (`LabelledImages`, n of them) give BoolTensors (n,) on the CPU: which images the real model, its gates
 hard, classifies rightly. As in the source, attacks take all images, and one that an attack has *corrected* counts as
 robust: so can an accuracy under attack rise above the clean one. `lib.studies.ancra.adaptive_attacks` judges otherwise.
 """
@@ -96,10 +96,10 @@ SOURCE: dict[str, NamedAttack] = {
 }
 
 
-def correct_by_output(model: GatedClassifier, x: Tensor, labels: Tensor) -> Correct:
+def correct_by_output(model: GatedClassifier, examples: LabelledImages) -> Correct:
     """Correct answers of Table X's outputs: the last auxiliary P, the final P', and P'' with the gates removed."""
     parts = {"auxiliary P": View(model, auxiliary=True), "final P'": model, "final without RA P''": View(model, bypass)}
-    return {name: is_correct(part, x, labels) for name, part in parts.items()}
+    return {name: is_correct(part, examples.x, examples.labels) for name, part in parts.items()}
 
 
 def agreement(model: GatedClassifier, x: Tensor) -> Tensor:
@@ -114,8 +114,7 @@ def features_of(model: GatedClassifier, x: Tensor) -> Tensor:
 
 def source_images(
     model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     attack: str = "PGD",
     heads: str = "final",
     steps: int | None = None,
@@ -129,13 +128,12 @@ def source_images(
         raise WorkbookError(f"The source's attacks are {choices(list(SOURCE))}, not {attack!r}: choose one.")
     run = replace(SOURCE[attack].run, heads=heads)
     run = run if steps is None else replace(run, settings=run.settings.but(steps=steps))
-    return run(model, LabelledImages(x, labels), Linf(EPS), seed)
+    return run(model, examples, Linf(EPS), seed)
 
 
 def source_attacks(
     model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     attacks: Sequence[str] = ("FGSM", "PGD", "C&W"),
     heads: str = "final",
     steps: int | None = None,
@@ -145,22 +143,21 @@ def source_attacks(
 
     steps: for all but FGSM.
     """
-    correct = {"Nat": is_correct(model, x, labels)}
+    correct = {"Nat": is_correct(model, examples.x, examples.labels)}
     for name in attacks:
-        images = source_images(model, x, labels, name, heads, None if name == "FGSM" else steps, seed)
-        correct[name] = is_correct(model, images, labels)
+        images = source_images(model, examples, name, heads, None if name == "FGSM" else steps, seed)
+        correct[name] = is_correct(model, images, examples.labels)
     return correct
 
 
 def transfer(
     source: GatedClassifier,
     targets: Mapping[str, GatedClassifier],
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     attack: str = "PGD",
     steps: int | None = None,
     seed: int = 0,
 ) -> Correct:
     """Images made on `source`, judged on each of `targets` (Table VII)."""
-    images = source_images(source, x, labels, attack, steps=steps, seed=seed)
-    return {name: is_correct(target, images, labels) for name, target in targets.items()}
+    images = source_images(source, examples, attack, steps=steps, seed=seed)
+    return {name: is_correct(target, images, examples.labels) for name, target in targets.items()}

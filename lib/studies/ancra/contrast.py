@@ -1,6 +1,7 @@
 """What negatives a batch holds (ANCRA, Table I), and where a contrast pushes two points of a plane (Fig 3)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import LongTensor, Tensor
@@ -9,27 +10,34 @@ from lib.errors import WorkbookError
 from lib.studies.ancra.negatives import candidates
 
 
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Logits (n, K) of the images that batches are drawn from, and their labels (n,); both on the CPU."""
+
+    logits: Tensor
+    labels: LongTensor
+
+    @classmethod
+    def of(cls, logits: Tensor, labels: LongTensor) -> "Predictions":
+        """Logits and labels from any device, without gradients."""
+        return cls(logits.detach().cpu(), labels.cpu())
+
+
 def missing(
-    strategy: str,
-    logits: Tensor,
-    labels: LongTensor,
-    batch: int,
-    classes: int | None = None,
-    draws: int = 100,
-    seed: int = 0,
+    strategy: str, found: Predictions, batch: int, classes: int | None = None, draws: int = 100, seed: int = 0
 ) -> Tensor:
     """Share of anchors without a negative in each of `draws` random batches (draws,), float64.
 
-    logits (n, K) of the images that batches are drawn from, labels (n,). classes: each draw takes that many of the K
-    at random, leaves out the images of the others, and lets the model choose among the ones left.
+    classes: each draw takes that many of the K at random, leaves out the images of the others, and lets the model
+    choose among the ones left.
     """
+    logits = found.logits
+    labels = found.labels
     known = logits.shape[1]
     draw = torch.Generator().manual_seed(seed)
     shares = []
     if classes is not None and not 2 <= classes <= known:
         raise WorkbookError(f"Negatives are sought among 2 to {known} classes, not {classes}: choose one of these.")
-    labels = labels.cpu()
-    logits = logits.detach().cpu()
     for _ in range(draws):
         left = torch.randperm(known, generator=draw)[: classes or known]
         mine = torch.isin(labels, left).nonzero().flatten()
@@ -41,16 +49,16 @@ def missing(
     return torch.stack(shares)
 
 
-def false_positive_shares(logits: Tensor, labels: LongTensor) -> Tensor:
+def false_positive_shares(found: Predictions) -> Tensor:
     """Share of all images that each class gets wrongly (K,): seen as the class, labelled otherwise; float64."""
-    predicted = logits.detach().cpu().argmax(1)
-    labels = labels.cpu()
-    return torch.bincount(predicted[predicted != labels], minlength=logits.shape[1]).double() / len(labels)
+    predicted = found.logits.argmax(1)
+    wrong = predicted[predicted != found.labels]
+    return torch.bincount(wrong, minlength=found.logits.shape[1]).double() / len(found.labels)
 
 
-def expected_missing(logits: Tensor, labels: LongTensor, batch: int) -> float:
-    """Share of anchors without a Hard-LS negative, were the images of a batch drawn one by one: no visitor came."""
-    visited = false_positive_shares(logits, labels)[labels.cpu()]
+def expected_missing(found: Predictions, batch: int) -> float:
+    """Share of anchors without a Hard-LS negative, were the images of a batch drawn one by one: none is mistaken."""
+    visited = false_positive_shares(found)[found.labels]
     return ((1 - visited) ** (batch - 1)).mean().item()
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import LongTensor, Tensor
 
-from lib.attacks import PGD, Linf
+from lib.attacks import PGD, Linf, Settings
 from lib.attacks.budgets import Size
 from lib.attacks.objectives import Objective, run_once
 from lib.attacks.registry import NamedAttack
@@ -27,6 +27,7 @@ PLACES = ("before any mask", "before the last mask", "features")
 THRESHOLDS = {("NP", "cosine"): (0.6, True), ("NP", "L2"): (5.0, False)}
 THRESHOLDS |= {("PP", "cosine"): (0.95, False), ("PP", "L2"): (2.0, True)}
 Gaps = dict[str, dict[str, Tensor]]
+TEN_STEPS = PGD.but(steps=10, step=0.007)  # the source's
 
 
 def other_class(labels: Tensor, seed: int = 0) -> LongTensor:
@@ -103,17 +104,15 @@ FEATURE_ATTACKS: dict[str, NamedAttack] = {
 }
 
 
-def attacked(
+def feature_attack(
     model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     attack: str = "final",
-    steps: int = 10,
-    step: Size = 0.007,
+    settings: Settings = TEN_STEPS,
     eps: Size = EPS,
     seed: int = 0,
 ) -> Tensor:
-    """Images of PGD on a goal of `FEATURE_ATTACKS`; the source's is "final" with these settings.
+    """Images (n, 3, H, W) of an attack of `FEATURE_ATTACKS`; the source's is "final" with these settings.
 
     "targeted" goes towards the likeliest wrong class. Each attack has a start of its own, so that a model without
     gates, for which the first three are one, gets as many tries as a model with.
@@ -121,17 +120,14 @@ def attacked(
     if attack not in FEATURE_ATTACKS:
         known = choices(list(FEATURE_ATTACKS))
         raise WorkbookError(f"Features are moved by {known}, not {attack!r}: choose one of them.")
-    run = replace(FEATURE_ATTACKS[attack].run, settings=PGD.but(steps=steps, step=step))
-    return run(model, LabelledImages(x, labels), Linf(eps), seed)
+    return replace(FEATURE_ATTACKS[attack].run, settings=settings)(model, examples, Linf(eps), seed)
 
 
 def gaps(
     model: GatedClassifier,
-    x: Tensor,
-    labels: Tensor,
+    examples: LabelledImages,
     attacks: Sequence[str] = tuple(FEATURE_ATTACKS),
-    steps: int = 10,
-    step: Size = 0.007,
+    settings: Settings = TEN_STEPS,
     seed: int = 0,
 ) -> Gaps:
     """ "cosine" and "L2" (n, places) of the negative pairs "NP" and of the positive pairs of each attack.
@@ -141,15 +137,15 @@ def gaps(
     a mask.
     "worst" takes for each image the attack that left the lowest cosine of features. The NP are the same in all models.
     """
-    natural = pooled(model, x)
-    answers = decisions(model, x)
-    masks = chosen(model, x)
-    partner = other_class(labels, seed)
+    natural = pooled(model, examples.x)
+    answers = decisions(model, examples.x)
+    masks = chosen(model, examples.x)
+    partner = other_class(examples.labels, seed)
     found = {"NP": distances(natural, natural[partner]) | {"switched": (masks != masks[partner]).any(1)}}
     for name in attacks:
-        images = attacked(model, x, labels, name, steps, step, seed=seed)
+        images = feature_attack(model, examples, name, settings, seed=seed)
         moved = decisions(model, images)
-        flags = {"flipped": moved != answers, "correct": moved == labels.cpu()}
+        flags = {"flipped": moved != answers, "correct": moved == examples.labels.cpu()}
         flags["switched"] = (chosen(model, images) != masks).any(1)
         found[name] = distances(natural, pooled(model, images)) | flags
     return found | {"worst": least_aligned([found[name] for name in attacks])}

@@ -21,10 +21,10 @@ from lib.studies.ancra.adversarial_training import ANCRATraining
 from lib.studies.ancra.attacks import source_attacks
 from lib.studies.ancra.awp_sat import AWP, SAT
 from lib.studies.ancra.classifiers import GatedClassifier
-from lib.studies.ancra.contrast import missing
+from lib.studies.ancra.contrast import Predictions, missing
 from lib.studies.ancra.evaluation import FeaturePairs
 from lib.studies.ancra.fair_ard import FairARD
-from lib.studies.ancra.feature_gap import gaps
+from lib.studies.ancra.feature_gap import TEN_STEPS, gaps
 from lib.studies.ancra.s2o import S2O
 from lib.studies.ancra.training import Network, RobustError, train_classifier
 from lib.studies.base import Study
@@ -76,11 +76,11 @@ class Pictures:
     labels: dict[str, LongTensor]
     classes: list[str]
 
-    def part(self, name: str) -> tuple[Tensor, LongTensor]:
-        """Images in [0,1] and labels of "train", "held" or "test"."""
+    def part(self, name: str) -> LabelledImages:
+        """Images in [0,1] with labels, of "train", "held" or "test"."""
         if name not in self.images:
             raise WorkbookError(f"The pictures have the parts {choices(list(self.images))}, not '{name}': choose one.")
-        return self.images[name].float() / 255, self.labels[name]
+        return LabelledImages(self.images[name].float() / 255, self.labels[name])
 
 
 def pictures_for(run: Run, scale: SimpleNamespace, name: str = "cifar10", side: int = 32) -> Pictures:
@@ -129,7 +129,8 @@ class ANCRAStudy(Study):
         self.family = family
         self.images = pictures.images["train"].to(run.device)
         self.labels = pictures.labels["train"]
-        self.measure = RobustError(*pictures.part("held"), steps=max(2, scale.inner_steps))
+        held = pictures.part("held")
+        self.measure = RobustError(held.x, held.labels, steps=max(2, scale.inner_steps))
 
     def mean(self, values: Tensor) -> Interval:
         """Mean of values (seeds, n)."""
@@ -169,10 +170,8 @@ class ANCRAStudy(Study):
         **options: int,
     ) -> list[dict]:
         """`official` AutoAttack on a view of every model; of one without gates every view is the model itself."""
-        x = examples.x
-        labels = examples.labels
         return [
-            self.run.kept(official, model, x, labels, view if model.gates else "final", version, **options)
+            self.run.kept(official, model, examples, view if model.gates else "final", version=version, **options)
             for model in models
         ]
 
@@ -184,13 +183,13 @@ class ANCRAStudy(Study):
         tested, attacked, source_steps, adaptive_steps and targets.
         """
         s = self.scale
-        x, y = (part[: s.tested] for part in self.pictures.part("test"))
-        few = (x[: s.attacked], y[: s.attacked])
+        tested = self.pictures.part("test").rows(slice(s.tested))
+        few = tested.rows(slice(s.attacked))
         how = {"attacks": attacks, "steps": s.source_steps, "seed": self.run.seed}
-        plain = self.for_each(source_attacks, models, x, y, **how)
-        total = self.for_each(source_attacks, models, x, y, heads="total", **how) if models[0].gates else plain
+        plain = self.for_each(source_attacks, models, tested, **how)
+        total = self.for_each(source_attacks, models, tested, heads="total", **how) if models[0].gates else plain
         options = {"settings": STEPPED.but(steps=s.adaptive_steps), "targets": s.targets, "seed": self.run.seed}
-        known = self.for_each(adaptive_attacks, models, *few, **options)
+        known = self.for_each(adaptive_attacks, models, few, **options)
         worst = torch.stack([*known.values(), plain["PGD"][:, : s.attacked]]).all(0)
         return plain | {f"total {name}": total[name] for name in attacks} | {"worst": worst}
 
@@ -201,15 +200,15 @@ class ANCRAStudy(Study):
 
         logits (n, K) of the training images by each seed's model; see `missing`.
         """
-        how = (self.labels, batch, classes, self.scale.draws, self.run.seed)
-        return torch.stack([missing(strategy, part, *how) for part in logits])
+        how = (batch, classes, self.scale.draws, self.run.seed)
+        return torch.stack([missing(strategy, Predictions.of(part, self.labels), *how) for part in logits])
 
-    def feature_pairs(self, nets: Mapping[str, Sequence[GatedClassifier]], x: Tensor, labels: Tensor) -> FeaturePairs:
-        """The kept `gaps` of every network on images (n, 3, H, W) and labels (n,), under `scale.steps` steps."""
-        settings = {"steps": self.scale.steps, "step": REACH / self.scale.steps, "seed": self.run.seed}
+    def feature_pairs(self, nets: Mapping[str, Sequence[GatedClassifier]], examples: LabelledImages) -> FeaturePairs:
+        """The kept `gaps` of every network on the examples, under `scale.steps` steps."""
+        settings = TEN_STEPS.but(steps=self.scale.steps, step=REACH / self.scale.steps)
         found = {}
         for name, models in nets.items():
-            parts = self.each(gaps, models, x, labels, **settings)
+            parts = self.each(gaps, models, examples, settings=settings, seed=self.run.seed)
             found[name] = {
                 pair: {key: torch.stack([part[pair][key] for part in parts]) for key in parts[0][pair]}
                 for pair in parts[0]

@@ -66,7 +66,7 @@ from lib.studies.dar_sfrl.evaluation import (
     quality_by_stage,
     unit_f1,
 )
-from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
+from lib.studies.dar_sfrl.facecycle import FaceCycle, FaceIdentity, IdentityCycle, MotionCycle, identity_margin
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.losses import (
     LossWeights,
@@ -89,9 +89,13 @@ from lib.studies.dar_sfrl.networks import (
     count_multiply_adds,
     count_weights,
 )
+from lib.studies.dar_sfrl.no_dafr import NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import DiffPure, Diffusion, Purified, draws_right, sweep_times
+from lib.studies.dar_sfrl.robust_contrast import NormedTrunk, RobustContrasted, robust_contrast
 from lib.studies.dar_sfrl.study import (
+    ABLATIONS,
+    DEFENCES,
     EXPRESSIONS,
     METHODS,
     SIZES,
@@ -117,13 +121,15 @@ from lib.studies.dar_sfrl.training import (
 from lib.studies.dar_sfrl.views import CROPS, WHOLE, FaceViews, edges
 
 __all__ = [
-    "Bench",
+    "ABLATIONS",
     "ABLATION_SIZES",
+    "Bench",
     "Branched",
     "CROPS",
     "Contrasted",
     "DAR",
     "DARStudy",
+    "DEFENCES",
     "DIFFERENCES",
     "Degradations",
     "DiffPure",
@@ -133,9 +139,11 @@ __all__ = [
     "FRA",
     "FaceContrast",
     "FaceCycle",
+    "FaceIdentity",
     "FaceTrunk",
     "FaceViews",
     "Guarded",
+    "IdentityCycle",
     "KINDS",
     "LEVELS",
     "LOSSES",
@@ -145,6 +153,8 @@ __all__ = [
     "MoCo",
     "MotionCycle",
     "Network",
+    "NoiseOrthogonal",
+    "NormedTrunk",
     "OPERATORS",
     "Objective",
     "PAPER",
@@ -160,10 +170,12 @@ __all__ = [
     "RegionTrunk",
     "Restored",
     "Restorer",
+    "RobustContrasted",
     "SEVEN",
     "SIZES",
     "STRONG",
     "SimCLR",
+    "Split",
     "Stage",
     "Straight",
     "Supervised",
@@ -198,6 +210,7 @@ __all__ = [
     "gain_of_choosing_on_test",
     "grouping",
     "groups",
+    "identity_margin",
     "interval_of",
     "lead",
     "linear_predictability",
@@ -222,6 +235,7 @@ __all__ = [
     "ratio",
     "removals",
     "restored",
+    "robust_contrast",
     "seven_attacks",
     "shifted",
     "spread",

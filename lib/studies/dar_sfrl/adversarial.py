@@ -1,8 +1,4 @@
-"""Supervised classifiers on the shared trunk: undefended (the surrogate of transfer attacks) and TRADES.
-
-RoCL and ACL are not built here: the adversarial contrast of ACL-triplet's study does what they need, and studies do not
-import each other. They wait for it in the core.
-"""
+"""Supervised classifiers on the shared trunk: undefended (the surrogate of transfer attacks) and TRADES."""
 
 from dataclasses import dataclass
 

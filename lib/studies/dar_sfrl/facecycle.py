@@ -1,7 +1,8 @@
-"""FaceCycle's motion cycle (Chang et al. 2021): a face is turned neutral and back, with a person's two faces swapped.
+"""FaceCycle (Chang et al. 2021): a face is turned neutral and back, then a neutral face is turned average and back.
 
-Differs from the source: its frozen VGG-19 is a frozen random network, since VGG's weights cannot be had everywhere; the
-identity stage, which never trains the encoder that is probed, is left out.
+The motion stage swaps the neutral faces of a person's two pictures. The identity stage starts from its end and leaves
+it as it is, as the released code does. Differs from the source: its frozen VGG-19 is a frozen random network, since
+VGG's weights cannot be had everywhere; the identity code is compared by cosine, with a margin that is truly applied.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,11 @@ from lib.errors import WorkbookError
 from lib.seeds import seeded
 from lib.studies.dar_sfrl.encoders import FaceTrunk, ResidualBlock
 from lib.training.batches import pixels_of
-from lib.training.loop import Metrics
+from lib.training.loop import Metrics, Recipe, Trained, fit
 from lib.training.people import ImagesByPerson, below, images_by_person
 
 WEIGHTS = {"perceptual": 0.01, "cycle": 1.0, "plain": 1.0, "warped": 1.0, "direct": 1.5, "symmetry": 1.5, "SSIM": 5.0}
+MARGIN = 0.2  # by which a person's two codes should be nearer than those of two people
 FLOW = 16  # side of the flow field
 
 
@@ -119,6 +121,103 @@ class MotionCycle:
         }
         loss = torch.stack([WEIGHTS[name] * value for name, value in parts.items()]).sum()
         return {"loss": loss} | {name: value.detach() for name, value in parts.items()}
+
+
+class Renormalised(nn.Module):
+    """SPADE (Park et al. 2019): maps lose their mean and size, and take scale and shift from another face's maps."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(channels)
+        self.scale, self.shift = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """x and style (n, c, H, W) to the same shape."""
+        return self.norm(x) * (1 + self.scale(style)) + self.shift(style)
+
+
+class FaceIdentity(nn.Module):
+    """The identity stage on top of a trained `motion` part, which stays as it is; `trunk` is the identity encoder.
+
+    forth: from a neutral face to the average one; back: from the average one to the face that a code names.
+    """
+
+    def __init__(self, motion: FaceCycle, side: int = 64, inner: int = 64, dim: int = 256):
+        super().__init__()
+        self.motion = motion.requires_grad_(False)
+        self.trunk = FaceTrunk(motion.trunk.width)
+        self.code = nn.Linear(self.trunk.features_at(side), dim)
+        self.spread = nn.Linear(dim, inner)
+        self.forth, self.back = Renormalised(inner), Renormalised(inner)
+        self.paint = nn.Sequential(ResidualBlock(inner), nn.Conv2d(inner, 3, 3, padding=1))
+
+    def codes(self, x: Tensor) -> Tensor:
+        """Identity codes (n, dim) of faces in [0,1]."""
+        return torch.tanh(self.code(self.trunk(x)))
+
+    def look(self, x: Tensor) -> Tensor:
+        """The motion part's frozen features (n, inner, H, W)."""
+        return self.motion.frozen(2 * x - 1)
+
+    def remove(self, neutral: Tensor, mean: Tensor) -> Tensor:
+        """Neutral faces without their identity: their maps renormalised to those of the mean face (1, 3, H, W)."""
+        style = self.look(mean).expand(len(neutral), -1, -1, -1)
+        return torch.sigmoid(self.paint(self.forth(self.look(neutral), style)))
+
+    def restore(self, average: Tensor, codes: Tensor) -> Tensor:
+        """Average faces with the identity of codes (n, dim)."""
+        features = self.look(average)
+        style = self.spread(codes)[:, :, None, None] * features
+        return torch.sigmoid(self.paint(self.back(features, style)))
+
+
+class IdentityCycle(MotionCycle):
+    """The loss of a `FaceIdentity` for `fit`, on the same pictures and people as the motion stage."""
+
+    def __call__(self, model: FaceIdentity, index: LongTensor, generator: Generator) -> Metrics:
+        """The loss on half of the images `index` (b,) with a partner each, and its parts."""
+        first = index[: max(1, len(index) // 2)]
+        x = torch.cat([pixels_of(self.images, part, model) for part in (first, self.partners(first, generator))])
+        with torch.no_grad():
+            neutral = model.motion.draw(x, model.motion.flow(x))
+        mean = neutral.mean(0, keepdim=True)
+        codes = model.codes(neutral)
+        average = model.remove(neutral, mean)
+        again = model.restore(average, codes)
+        swapped = model.restore(average.roll(len(first), 0), codes)
+        parts = {
+            "average": (average - mean).abs().mean(),
+            "identity": (again - neutral).abs().mean(),
+            "swapped": (swapped - neutral).abs().mean(),
+            "margin": identity_margin(codes, self.album.person[first].to(x.device)),
+        }
+        return {"loss": torch.stack(list(parts.values())).sum()} | {name: part.detach() for name, part in parts.items()}
+
+
+def identity_margin(codes: Tensor, people: LongTensor) -> Tensor:
+    """How far a person's two codes fail to be nearer, by `MARGIN` in cosine, than any two people's.
+
+    codes (2n, d): rows i and i + n are of the person people[i]; zero where the batch holds one person alone.
+    """
+    one, other = F.normalize(codes, dim=1).chunk(2)
+    cosine = one @ other.T
+    apart = people[:, None] != people
+    gap = F.relu(cosine - cosine.diagonal()[:, None] + MARGIN)
+    return (gap * apart).sum() / apart.sum().clamp_min(1)
+
+
+def train_facecycle(loss: MotionCycle, model: FaceCycle, recipe: Recipe, again: Recipe, device: str = "cpu") -> Trained:
+    """The motion stage by `recipe`, then the identity stage by `again`: the weights of both trunks, histories."""
+    model = model.to(device)
+    history = fit(model, loss, len(loss.images), recipe, label="FaceCycle, motion")
+    weights = {name: value.clone() for name, value in model.trunk.state_dict().items()}
+    inner = model.frozen[0].out_channels
+    side = loss.images.shape[-1]
+    with seeded(again.seed):
+        identity = FaceIdentity(model, side, inner, model.code.out_features).to(device)
+    second = IdentityCycle(loss.images, loss.people)
+    found = fit(identity, second, len(loss.images), again, label="FaceCycle, identity")
+    return {"weights": weights, "identity": identity.trunk.state_dict(), "history": history, "identity history": found}
 
 
 def similarity(one: Tensor, other: Tensor) -> Tensor:

@@ -20,12 +20,15 @@ from lib.seeds import seeded
 from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
 from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, SimCLR
+from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
-from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle
+from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle, train_facecycle
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
+from lib.studies.dar_sfrl.no_dafr import FacePart, NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
+from lib.studies.dar_sfrl.robust_contrast import ROBUST, RobustContrasted, robust_contrast, robust_trunk
 from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, PAPER, RELEASED, Network, Objective, train_dar
 from lib.studies.pages import for_page, official_pairs
 from lib.training.batches import resize_uint8
@@ -51,18 +54,19 @@ SIZES = {
     "queue": per_profile(32, 4096, 16_384, 65_536),
     "batch": per_profile(8, 64, 256, 256),
     "dar_batch": per_profile(8, 32, 256, 256),
-    "dar_steps": per_profile(3, 1500, 4000, 15_000),
-    "ablation_steps": per_profile(3, 400, 1500, 15_000),
-    "ssl_steps": per_profile(3, 4000, 20_000, 100_000),
-    "baseline_steps": per_profile(3, 2000, 10_000, 50_000),
-    "pcl_steps": per_profile(3, 1000, 15_000, 15_000),
+    "dar_steps": per_profile(3, 3000, 4000, 15_000),
+    "ablation_steps": per_profile(3, 1500, 1500, 15_000),
+    "ssl_steps": per_profile(3, 6000, 20_000, 100_000),
+    "baseline_steps": per_profile(3, 6000, 10_000, 50_000),
+    "pcl_steps": per_profile(3, 3000, 15_000, 15_000),
+    "robust_steps": per_profile(3, 2500, 10_000, 50_000),
     "region_width": per_profile(4, 16, 32, 64),
-    "region_steps": per_profile(3, 1000, 15_000, 50_000),
-    "cycle_steps": per_profile(3, 800, 15_000, 50_000),
-    "class_steps": per_profile(3, 2500, 10_000, 30_000),
-    "trades_steps": per_profile(3, 1500, 10_000, 30_000),
+    "region_steps": per_profile(3, 3000, 15_000, 50_000),
+    "cycle_steps": per_profile(3, 2000, 15_000, 50_000),
+    "class_steps": per_profile(3, 4000, 10_000, 30_000),
+    "trades_steps": per_profile(3, 3000, 10_000, 30_000),
     "inner_steps": per_profile(2, 5, 10, 10),
-    "diffusion_steps": per_profile(2, 1500, 20_000, 100_000),
+    "diffusion_steps": per_profile(2, 4000, 20_000, 100_000),
     "diffusion_widths": per_profile([8, 8], [16, 32, 64], [32, 64, 96, 128], [64, 128, 192, 256]),
     "probe_epochs": per_profile(3, 60, 300, 300),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
@@ -95,6 +99,8 @@ METHODS = (
     "untrained",
     "DAR before SimCLR",
 )
+DEFENCES = ("DiffPure", *ROBUST, "TRADES")
+ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +278,10 @@ class DARStudy(Study):
         return self.network(**changes).loaded(trained).to(self.run.device)
 
     def self_supervised(self, name: str, seed: int = 0) -> Trained:
-        """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle" or the "baseline" on the same faces."""
+        """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle", "RoCL", "ACL" or the "baseline".
+
+        All learn from the same faces. That of "FaceCycle" also holds the trunk of its identity stage, "identity".
+        """
         s, images = self.scale, self.faces[0]
         sizes = {"side": s.side, "width": s.width}
         with seeded(seed):
@@ -286,22 +295,63 @@ class DARStudy(Study):
             elif name == "FaceCycle":
                 model = FaceCycle(**sizes, inner=max(4, s.width // 2), dim=s.hidden)
                 loss = MotionCycle(*self.couples)
+            elif name in ROBUST:
+                model = RobustContrasted(name, **sizes, hidden=2 * s.hidden, dim=s.dim)
+                loss = robust_contrast(name, images, s.inner_steps)
             elif name in ("SimCLR", "MoCo", "baseline"):
                 model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
                 losses = {"SimCLR": SimCLR, "MoCo": partial(MoCo, model=model, queue=s.queue), "baseline": FaceContrast}
                 loss = losses[name](images)
             else:
                 raise WorkbookError(
-                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, MoCo, FRA, FaceCycle..."
+                    f"'{name}' is not trained without labels here: choose PCL, SimCLR, RoCL, FaceCycle..."
                 )
         steps = {
             "PCL": 3 * s.pcl_steps,
             "baseline": s.baseline_steps,
             "FRA": s.region_steps,
             "FaceCycle": s.cycle_steps,
+            **dict.fromkeys(ROBUST, s.robust_steps),
         }.get(name, s.ssl_steps)
         recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
+        if name == "FaceCycle":  # its identity stage takes half as long, as in the source
+            again = replace(recipe, steps=max(1, steps // 2), warmup=steps // 40)
+            return self.trained_anywhere(train_facecycle, loss, model, recipe, again)
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
+
+    def ablation_training(self, name: str, seed: int = 0) -> Trained:
+        """The training of one of `ABLATIONS`, all with the same steps, batch and rate."""
+        s, images = self.scale, self.faces[0]
+        if name not in ABLATIONS:
+            raise WorkbookError(f"The ablations are {choices(ABLATIONS)}, not '{name}': choose one.")
+        if name in ("full", "no NOCL"):
+            return self.dar(seed, PAPER if name == "full" else PAPER.but(losses=("mae",)), s.ablation_steps)
+        sizes = {"side": s.side, "width": s.width, "dim": s.dim}
+        with seeded(seed):
+            if name == "baseline":
+                model, loss = Contrasted(**sizes, hidden=2 * s.hidden), FaceContrast(images)
+            else:
+                epoch = max(1, len(images) // s.dar_batch)
+                model, loss = Split(**sizes, hidden=s.hidden, epoch=epoch), NoiseOrthogonal(images)
+        recipe = self.recipe(s.ablation_steps, s.dar_batch, 1e-3, seed=seed, clip=1.0)
+        return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
+
+    def ablation(self, name: str, seed: int = 0) -> nn.Module:
+        """The frozen encoder of one of `ABLATIONS`: images (n, 3, side, side) in [0,1] to features.
+
+        Those with DAFR give restored pixels, "baseline" the trunk's map, "no DAFR" the face part of it.
+        """
+        trained, s = self.ablation_training(name, seed), self.scale
+        if name in ("full", "no NOCL"):
+            found: nn.Module = Pixels(self.network().loaded(trained))
+        elif name == "baseline":
+            found = FaceTrunk(s.width)
+            found.load_state_dict(trained["weights"])
+        else:
+            found = FacePart(s.side, s.width)
+            found.trunk.load_state_dict(trained["weights"])
+            found.face.load_state_dict(trained["branch"])
+        return found.to(self.run.device).eval().requires_grad_(False)
 
     def encoder(self, name: str, seed: int = 0) -> nn.Module:
         """A method's frozen encoder: images (n, 3, side, side) in [0,1] to the features its probe stands on."""
@@ -316,7 +366,11 @@ class DARStudy(Study):
         elif name == "untrained":
             found = trunk
         else:
-            found = RegionTrunk(self.scale.region_width) if name == "FRA" else trunk
+            if name == "FRA":
+                trunk = RegionTrunk(self.scale.region_width)
+            elif name in ROBUST:
+                trunk = robust_trunk(name, self.scale.width)
+            found = trunk
             found.load_state_dict(self.self_supervised(name, seed)["weights"])
         return found.to(self.run.device).eval().requires_grad_(False)
 
@@ -361,7 +415,9 @@ class DARStudy(Study):
                 jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
         for seed in self.scale.seeds:
             jobs[f"released {seed}"] = partial(self.dar, seed, RELEASED, short)
-            jobs[f"no NOCL {seed}"] = partial(self.dar, seed, PAPER.but(losses=("mae",)), short)
+            for name in ABLATIONS[:3]:  # "full" is "K 3"
+                word = f"short {name}" if name == "baseline" else name
+                jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
             for stages in (1, 2, 3, 4, 5):
                 jobs[f"K {stages} {seed}"] = partial(self.dar, seed, PAPER, short, stages=stages)
             for operator in ("CNN", "LSTM", "Transformer"):
@@ -370,6 +426,8 @@ class DARStudy(Study):
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
         jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
+        for name in ROBUST:
+            jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
             jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)

@@ -58,8 +58,8 @@ def displacements(n: int, height: int, width: int, reach: int, generator: Genera
 
     A rim of `reach` pixels (one more at the top and on the left) stays where it is.
     """
-    limits, shape = (-reach, reach), (n, 2, height, width)
-    moves = torch.randint(*limits, shape, generator=generator, device=generator.device)
+    shape = (n, 2, height, width)
+    moves = torch.randint(-reach, reach, shape, generator=generator, device=generator.device)
     inside = torch.zeros(height, width, dtype=torch.bool, device=generator.device)
     inside[reach + 1 : height - reach + 1, reach + 1 : width - reach + 1] = True
     return moves * inside

@@ -9,7 +9,8 @@ from torch import Generator, Tensor
 # Mean colour and contrast of the original's first five photographs (its code draws from five of six), as measured.
 TINTS = ((0.30, 0.58, 0.65), (0.79, 0.81, 0.84), (0.79, 0.81, 0.84), (0.54, 0.60, 0.65), (0.44, 0.48, 0.53))
 CONTRASTS = (0.06, 0.07, 0.07, 0.10, 0.14)
-FRONDS, BRANCHES = 16, 7
+FRONDS = 16
+BRANCHES = 7
 
 
 @cache
@@ -49,7 +50,8 @@ def drawn_lines(lines: Tensor, side: int) -> Tensor:
     pixels = torch.stack(torch.meshgrid(place, place, indexing="xy"), -1).view(-1, 2)
     out = torch.zeros(len(pixels))
     for part in lines.split(64):
-        start, way = part[:, None, :2], part[:, None, 2:] - part[:, None, :2]
+        start = part[:, None, :2]
+        way = part[:, None, 2:] - start
         share = ((pixels - start) * way).sum(2) / way.square().sum(2).clamp_min(1e-9)
         gap = (pixels - start - share.clamp(0, 1)[..., None] * way).square().sum(2)
         out = torch.maximum(out, torch.exp(-gap / 2).amax(0))

@@ -33,7 +33,8 @@ def jpeg(x: Tensor, quality: int, generator: Generator) -> Tensor:
 def pixelate(x: Tensor, share: float, generator: Generator) -> Tensor:
     """Fewer pixels, a `share` of each side, each the mean of those below it; then as many as before."""
     for axis in (3, 2):
-        side, size = x.shape[axis], int(x.shape[axis] * share)
+        side = x.shape[axis]
+        size = int(side * share)
         matrix = box_means(side, size).to(x)
         x = torch.tensordot(x, matrix, dims=([axis], [1])).movedim(3, axis)
         x = (x * 255 + 1e-3).round() / 255  # Pillow keeps bytes between the two sides

@@ -81,7 +81,8 @@ def along(x: Tensor, radius: int, sigma: float, angle: Tensor) -> Tensor:
     inside = (down.abs() < height) & (across.abs() < width)
     weight = (weight * inside.cumprod(1)).to(x)  # a motion that leaves the picture ends there
     rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
-    flat, out = x.flatten(2), torch.zeros_like(x)
+    flat = x.flatten(2)
+    out = torch.zeros_like(x)
     for i in range(2 * radius + 1):
         row = (rows - down[:, i, None].long()).clamp(0, height - 1)
         column = (columns - across[:, i, None].long()).clamp(0, width - 1)

@@ -98,7 +98,8 @@ def rim_distance(edge: Tensor) -> Tensor:
 
 def even(levels: Tensor) -> Tensor:
     """Whole levels (n, 1, H, W) from 0 to 255 with an even histogram, as OpenCV's equalizeHist."""
-    n, pixels = len(levels), levels[0].numel()
+    n = len(levels)
+    pixels = levels[0].numel()
     flat = levels.flatten(1).long()
     counts = torch.zeros(n, 256, device=levels.device).scatter_add_(1, flat, torch.ones_like(flat, dtype=torch.float32))
     first = (counts > 0).int().argmax(1, keepdim=True)

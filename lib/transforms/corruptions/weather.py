@@ -27,7 +27,8 @@ def fog(x: Tensor, constants: tuple[float, float], generator: Generator) -> Tens
 def clouds(n: int, side: int, decay: float, generator: Generator, like: Tensor) -> Tensor:
     """Plasma (n, side, side) in [0,1] by diamond and square; `side` a power of two, the plane a torus."""
     field = torch.zeros(n, side, side, dtype=like.dtype, device=like.device)
-    step, wobble = side, 100.0
+    step = side
+    wobble = 100.0
     while step >= 2:
         half = step // 2
 
@@ -40,7 +41,8 @@ def clouds(n: int, side: int, decay: float, generator: Generator, like: Tensor) 
         middles, corners = field[:, half::step, half::step], field[:, ::step, ::step]
         field[:, ::step, half::step] = moved(middles + middles.roll(1, 1) + corners + corners.roll(-1, 2))
         field[:, half::step, ::step] = moved(middles + middles.roll(1, 2) + corners + corners.roll(-1, 1))
-        step, wobble = half, wobble / decay
+        step = half
+        wobble = wobble / decay
     low, high = field.amin((1, 2), keepdim=True), field.amax((1, 2), keepdim=True)
     return (field - low) / (high - low)
 

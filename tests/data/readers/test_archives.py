@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from lib.data.readers.archives import KNOWN, open_store, sha256
-from lib.data.readers.decode import read_files
+from lib.data.readers.decode import ImageFiles
 from lib.errors import WorkbookError
 from lib.paths import data_root
 from tests.conftest import needs_data
@@ -75,7 +75,7 @@ def test_a_missing_member_is_named(tmp_path):
 def test_a_truncated_image_is_named(tmp_path, content):
     store = open_store(write_zip(tmp_path / "z.zip", {"cut.jpg": content}))
     with pytest.raises(WorkbookError, match=r"^cut.jpg in z.zip is not a whole image") as error:
-        read_files([0], store, ["cut.jpg"], "RGB", None, None)
+        ImageFiles(store, ["cut.jpg"]).read([0])
     assert "0x" not in str(error.value)
 
 

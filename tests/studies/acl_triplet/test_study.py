@@ -256,11 +256,16 @@ def test_both_stages_know_the_same_people(monkeypatch):
     kept = trainings(batch=128)
     kept.pretrained(seed=2, share=0.3, variant="dual", dual=False)
     kept.tuned(4, seed=2, share=0.3)
-    (network, recipe, labels, share, variant, *_), (known, other, later, start, adversarial, *_) = CALLS
-    assert (network.dual, other.dual, variant, start, adversarial) == (False, True, "dual", None, True)
-    assert torch.equal(some_labels(labels, share, recipe.seed), known)
+    (first, labels, share, variant, *_), (known, second, start, adversarial, *_) = CALLS
+    assert (first.network.dual, second.network.dual, variant, start, adversarial) == (False, True, "dual", None, True)
+    assert torch.equal(some_labels(labels, share, first.recipe.seed), known)
     assert len(known[known >= 0].unique()) == 3
-    assert (recipe.steps, recipe.batch, later.steps, later.batch) == (SMOKE.pre_epochs, 10, 4, 3)
+    assert (first.recipe.steps, first.recipe.batch, second.recipe.steps, second.recipe.batch) == (
+        SMOKE.pre_epochs,
+        10,
+        4,
+        3,
+    )
     kept.tuned(4, seed=2)
     assert torch.equal(CALLS[2][0], labels)
 

@@ -12,9 +12,10 @@ from lib.models import embed_all
 from lib.models.dual_norm import DualBatchNorm1d, DualBatchNorm2d
 from lib.studies.acl_triplet import training as acl
 from lib.studies.acl_triplet.finetuning import TripletFineTuning
-from lib.studies.acl_triplet.pretraining import VARIANTS, AdversarialContrast, some_labels
-from lib.studies.acl_triplet.training import Network, pretrain, tune
+from lib.studies.acl_triplet.pretraining import some_labels
+from lib.studies.acl_triplet.training import Network, Training, pretrain, tune
 from lib.training import loop
+from lib.training.adversarial_contrast import VARIANTS, AdversarialContrast
 from lib.training.loop import Recipe
 from tests.training.patterns import patterned
 
@@ -100,7 +101,7 @@ def test_weights_follow_from_the_seed_alone():
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_pre_training_gives_the_encoder_and_every_metric(variant):
-    result = pretrain(IMAGES, SMALL, SHORT, variant=variant, measure=Looks())
+    result = pretrain(IMAGES, Training(SMALL, SHORT, Looks()), variant=variant)
     assert result.keys() == {"weights", "history"}
     assert {name: len(values) for name, values in result["history"].items()} == {
         **dict.fromkeys(("loss", "alignment", "uniformity", "width", "checked"), 2)
@@ -115,7 +116,7 @@ def test_pre_training_gives_the_encoder_and_every_metric(variant):
 
 @pytest.mark.parametrize("adversarial", [True, False])
 def test_fine_tuning_gives_the_encoder_and_every_metric(adversarial):
-    result = tune(IMAGES, LABELS, SMALL, SHORT, adversarial=adversarial, measure=Looks())
+    result = tune(IMAGES, LABELS, Training(SMALL, SHORT, Looks()), adversarial=adversarial)
     assert {name: len(values) for name, values in result["history"].items()} == {
         **dict.fromkeys(("loss", "violated", "width", "checked"), 2)
     }
@@ -127,7 +128,7 @@ def test_fine_tuning_gives_the_encoder_and_every_metric(adversarial):
 
 
 def test_loaded_is_the_trained_encoder_frozen():
-    result = tune(IMAGES, LABELS, SMALL, SHORT)
+    result = tune(IMAGES, LABELS, Training(SMALL, SHORT))
     model = SMALL.loaded(result)
     assert same(model.state_dict(), result["weights"])
     assert not model.training
@@ -135,8 +136,12 @@ def test_loaded_is_the_trained_encoder_frozen():
 
 
 STAGES = {
-    "pretrain": (AdversarialContrast, "contrast", lambda recipe: pretrain(IMAGES, SMALL, recipe, LABELS, share=0.5)),
-    "tune": (TripletFineTuning, "pictures", lambda recipe: tune(IMAGES, LABELS, SMALL, recipe)),
+    "pretrain": (
+        AdversarialContrast,
+        "contrast",
+        lambda recipe: pretrain(IMAGES, Training(SMALL, recipe), LABELS, share=0.5),
+    ),
+    "tune": (TripletFineTuning, "pictures", lambda recipe: tune(IMAGES, LABELS, Training(SMALL, recipe))),
 }
 
 
@@ -160,15 +165,17 @@ def test_a_killed_stage_ends_as_if_never_killed(loss, method, stage, checkpoints
 def test_people_without_a_label_are_left_out():
     """Their pictures hold nan, which a single use would carry into the loss."""
     known, images = LABELS >= 4, IMAGES.float() / 255
-    hidden = tune(images.masked_fill(~known.view(-1, 1, 1, 1), torch.nan), LABELS.where(known, -1), SMALL, SHORT)
-    alone = tune(images[known], LABELS[known], SMALL, SHORT)
+    hidden = tune(
+        images.masked_fill(~known.view(-1, 1, 1, 1), torch.nan), LABELS.where(known, -1), Training(SMALL, SHORT)
+    )
+    alone = tune(images[known], LABELS[known], Training(SMALL, SHORT))
     assert same(hidden["weights"], alone["weights"])
     assert same(hidden["history"], alone["history"])
 
 
 def test_fine_tuning_starts_from_the_given_weights():
-    start = pretrain(IMAGES, SMALL, SHORT)
-    begun, anew = (tune(IMAGES, LABELS, SMALL, STILL, before)["weights"] for before in (start, None))
+    start = pretrain(IMAGES, Training(SMALL, SHORT))
+    begun, anew = (tune(IMAGES, LABELS, Training(SMALL, STILL), before)["weights"] for before in (start, None))
     weights = dict(SMALL.encoder().named_parameters())
     for result, wanted in ((begun, start["weights"]), (anew, SMALL.encoder(STILL.seed).state_dict())):
         assert all(torch.allclose(result[name], wanted[name], atol=1e-6) for name in weights)
@@ -176,13 +183,15 @@ def test_fine_tuning_starts_from_the_given_weights():
 
 
 def test_a_share_of_the_labels_enters_the_contrast(monkeypatch):
-    losses = [pretrain(IMAGES, SMALL, STILL, LABELS, share)["history"]["loss"].item() for share in (0.0, 0.5, 1.0)]
+    losses = [
+        pretrain(IMAGES, Training(SMALL, STILL), LABELS, share)["history"]["loss"].item() for share in (0.0, 0.5, 1.0)
+    ]
     assert len(set(losses)) == 3
-    assert losses[0] == pretrain(IMAGES, SMALL, STILL)["history"]["loss"].item()
+    assert losses[0] == pretrain(IMAGES, Training(SMALL, STILL))["history"]["loss"].item()
     seen = []
     monkeypatch.setattr(acl, "fit", lambda model, loss, *args, **settings: seen.append(loss) or {})
     for share in (0.0, 0.25):
-        pretrain(IMAGES, SMALL, SHORT, LABELS, share, variant="dual")
+        pretrain(IMAGES, Training(SMALL, SHORT), LABELS, share, variant="dual")
     without, some = seen
     assert without.labels is None
     assert not without.partners
@@ -195,7 +204,7 @@ def test_a_share_of_the_labels_enters_the_contrast(monkeypatch):
 def test_pre_training_learns_to_tell_pictures_apart(variant, network):
     """An encoder that maps all of n pictures to one point has the loss log(2n - 1) and nothing to gain there."""
     images = patterned(each=1)[0]
-    history = pretrain(images, network, Recipe(40, batch=12, rate=0.01, clip=1.0), variant=variant)["history"]
+    history = pretrain(images, Training(network, Recipe(40, batch=12, rate=0.01, clip=1.0)), variant=variant)["history"]
     first, last = (
         {name: values[part].mean() for name, values in history.items()} for part in (slice(4), slice(-6, None))
     )
@@ -214,7 +223,7 @@ def gap(encoder, images, labels):
 @pytest.mark.parametrize("adversarial", [True, False])
 def test_fine_tuning_learns_to_tell_people_apart(adversarial):
     """Also on pictures it has not seen; a collapsed encoder has the margin 0.2 as its loss and no gap."""
-    result = tune(IMAGES, LABELS, SMALL, Recipe(30, batch=12, rate=0.01, clip=1.0), adversarial=adversarial)
+    result = tune(IMAGES, LABELS, Training(SMALL, Recipe(30, batch=12, rate=0.01, clip=1.0)), adversarial=adversarial)
     loss, fresh = result["history"]["loss"], patterned(seed=1)
     assert loss[-6:].mean() < 0.5 * loss[:3].mean() < 0.2
     assert gap(SMALL.loaded(result), *fresh) > 0.2 + gap(SMALL.encoder(), *fresh)
@@ -223,4 +232,4 @@ def test_fine_tuning_learns_to_tell_people_apart(adversarial):
 def test_a_share_of_no_labels():
     images, _ = patterned()
     with pytest.raises(WorkbookError, match="no labels came"):
-        pretrain(images, Network(16, 18, 4, "half"), Recipe(1, 4), None, 0.5)
+        pretrain(images, Training(Network(16, 18, 4, "half"), Recipe(1, 4)), None, 0.5)

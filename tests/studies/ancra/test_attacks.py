@@ -39,6 +39,7 @@ MODEL = network(2)
 PLAIN, DEPLOYED = with_gates(MODEL, 0), with_gates(MODEL, 1)
 with torch.no_grad():
     LABELS = torch.where(torch.arange(12) < 9, PLAIN(X).argmax(1), torch.arange(12) % 5)
+EXAMPLES = LabelledImages(X, LABELS)
 
 
 def test_decisions_are_the_answers_of_the_hard_gates():
@@ -51,7 +52,7 @@ def test_decisions_are_the_answers_of_the_hard_gates():
 
 
 def test_each_output_of_table_x():
-    found = correct_by_output(MODEL, X, LABELS)
+    found = correct_by_output(MODEL, EXAMPLES)
     with torch.no_grad():
         outputs = MODEL.outputs(X)
     assert torch.equal(found["auxiliary P"], outputs.auxiliary[1].argmax(1) == LABELS)
@@ -63,22 +64,22 @@ def test_each_output_of_table_x():
 
 @pytest.mark.parametrize("attack", list(SOURCE))
 def test_images_stay_near_and_repeat(attack):
-    moved = source_images(MODEL, X, LABELS, attack, steps=3, seed=5)
+    moved = source_images(MODEL, EXAMPLES, attack, steps=3, seed=5)
     assert (moved - X).abs().max() <= 8 / 255 + 1e-6
-    assert torch.equal(moved, source_images(MODEL, X, LABELS, attack, steps=3, seed=5))
+    assert torch.equal(moved, source_images(MODEL, EXAMPLES, attack, steps=3, seed=5))
 
 
 def test_pgd_is_the_plain_loop():
     for heads, goal in (("final", cross_entropy(MODEL, LABELS)), ("total", total_loss(MODEL, LABELS))):
         settings, draw = PGD.but(steps=4, step=0.007), torch.Generator().manual_seed(2)
         expected = ascend(goal, X, Linf("8/255"), settings, generator=draw)
-        assert torch.equal(source_images(MODEL, X, LABELS, "PGD", heads, steps=4, seed=2), expected)
+        assert torch.equal(source_images(MODEL, EXAMPLES, "PGD", heads, steps=4, seed=2), expected)
 
 
 def test_the_summed_attack_stops_when_its_batch_is_broken():
     with torch.no_grad():
         wrong = MODEL(X).argmin(1)
-    start, moved = (source_images(MODEL, X, wrong, SUMMED, steps=steps, seed=1) for steps in (1, 5))
+    start, moved = (source_images(MODEL, LabelledImages(X, wrong), SUMMED, steps=steps, seed=1) for steps in (1, 5))
     assert torch.equal(start, moved)
     draw = torch.Generator().manual_seed(1)
     parts = [
@@ -86,23 +87,23 @@ def test_the_summed_attack_stops_when_its_batch_is_broken():
         for rows in (slice(0, 8), slice(8, 12))
     ]
     summed = replace(SOURCE[SUMMED].run, settings=PGD.but(steps=5, step=0.007), batch=8)
-    assert torch.equal(summed(MODEL, LabelledImages(X, LABELS), Linf("8/255"), 1), torch.cat(parts))
+    assert torch.equal(summed(MODEL, EXAMPLES, Linf("8/255"), 1), torch.cat(parts))
 
 
 def test_corrected_images_count_as_in_the_source():
-    found = source_attacks(MODEL, X, LABELS, ("PGD", "FGSM", SUMMED), steps=2, seed=3)
+    found = source_attacks(MODEL, EXAMPLES, ("PGD", "FGSM", SUMMED), steps=2, seed=3)
     assert list(found) == ["Nat", "PGD", "FGSM", SUMMED]
     assert torch.equal(found["Nat"], is_correct(MODEL, X, LABELS))
-    assert torch.equal(found["FGSM"], is_correct(MODEL, source_images(MODEL, X, LABELS, "FGSM", seed=3), LABELS))
-    moved = source_images(MODEL, X, LABELS, "PGD", steps=2, seed=3)
+    assert torch.equal(found["FGSM"], is_correct(MODEL, source_images(MODEL, EXAMPLES, "FGSM", seed=3), LABELS))
+    moved = source_images(MODEL, EXAMPLES, "PGD", steps=2, seed=3)
     assert torch.equal(found["PGD"], decisions(MODEL, moved) == LABELS)  # also where "Nat" is wrong
 
 
 def test_self_transfer_leaves_the_undefended_accuracy():
     """One gate: P is the undefended network's, so wherever P' and P agree its adversarial images do the same harm."""
-    moved = source_images(PLAIN, X, LABELS, steps=5)
+    moved = source_images(PLAIN, EXAMPLES, steps=5)
     same = agreement(DEPLOYED, moved)
-    found = transfer(PLAIN, {"itself": PLAIN, "deployed": DEPLOYED}, X, LABELS, steps=5)
+    found = transfer(PLAIN, {"itself": PLAIN, "deployed": DEPLOYED}, EXAMPLES, steps=5)
     assert torch.equal(found["deployed"][same], found["itself"][same])
 
 
@@ -112,12 +113,12 @@ def test_with_disjoint_weights_final_and_auxiliary_always_agree():
     with torch.no_grad():
         plain.fc.weight.mul_(torch.arange(5)[:, None] == torch.arange(32) % 5)
         plain.fc.bias.zero_()
-    deployed, labels = with_gates(plain, 1), decisions(plain, X)
+    deployed, examples = with_gates(plain, 1), LabelledImages(X, decisions(plain, X))
     assert agreement(deployed, X).all()
-    found = transfer(plain, {"itself": plain, "deployed": deployed}, X, labels, steps=10)
+    found = transfer(plain, {"itself": plain, "deployed": deployed}, examples, steps=10)
     assert torch.equal(found["itself"], found["deployed"])
     assert not found["deployed"].all()
-    bypassed, bare = (adaptive_attack(model, X, labels, "A5 bypassed") for model in (deployed, plain))
+    bypassed, bare = (adaptive_attack(model, examples, "A5 bypassed") for model in (deployed, plain))
     assert torch.equal(bypassed, bare)
 
 
@@ -127,10 +128,10 @@ def test_the_registry_runs_the_source_s_attacks(name):
     assert attack is SOURCE[name]
     assert attack.knowledge == "white box"
     assert attack.run.settings.steps == {"FGSM": 1, "PGD": 40, "C&W": 40, "MIM": 40}.get(name, 20)
-    few = LabelledImages(X[:3], LABELS[:3])
-    assert torch.equal(attack(MODEL, few, Linf("8/255"), 4), source_images(MODEL, few.x, few.labels, name, seed=4))
+    few = EXAMPLES.rows(slice(3))
+    assert torch.equal(attack(MODEL, few, Linf("8/255"), 4), source_images(MODEL, few, name, seed=4))
 
 
 def test_bad_input():
     with pytest.raises(WorkbookError, match="source's attacks are"):
-        source_images(MODEL, X, LABELS, "DeepFool")
+        source_images(MODEL, EXAMPLES, "DeepFool")

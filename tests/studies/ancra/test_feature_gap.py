@@ -12,10 +12,11 @@ from lib.studies.ancra.classifiers import bypass, hard
 from lib.studies.ancra.feature_gap import (
     FEATURE_ATTACKS,
     PLACES,
+    TEN_STEPS,
     apart,
-    attacked,
     chosen,
     distances,
+    feature_attack,
     gaps,
     least_aligned,
     other_class,
@@ -24,7 +25,7 @@ from lib.studies.ancra.feature_gap import (
     tail,
 )
 from lib.studies.ancra.objectives import gated
-from tests.studies.ancra.test_attacks import DEPLOYED, LABELS, MODEL, PLAIN, X
+from tests.studies.ancra.test_attacks import DEPLOYED, EXAMPLES, LABELS, MODEL, PLAIN, X
 
 
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=30).filter(lambda labels: len(set(labels)) > 1))
@@ -111,13 +112,13 @@ def test_the_source_attack_is_pgd_on_the_final_logits():
         PGD.but(steps=3, step=0.007),
         generator=torch.Generator().manual_seed(0),
     )
-    assert torch.equal(attacked(MODEL, X, LABELS, steps=3), expected)
+    assert torch.equal(feature_attack(MODEL, EXAMPLES, settings=TEN_STEPS.but(steps=3)), expected)
 
 
 @pytest.mark.parametrize("attack", list(FEATURE_ATTACKS))
 @pytest.mark.parametrize("model", [MODEL, PLAIN])
 def test_attacks_stay_in_the_box(model, attack):
-    images = attacked(model, X, LABELS, attack, steps=2)
+    images = feature_attack(model, EXAMPLES, attack, settings=TEN_STEPS.but(steps=2))
     assert (images - X).abs().max() <= 8 / 255 + 1e-6
     assert not torch.equal(images, X)
 
@@ -127,8 +128,8 @@ def test_apart_turns_features_away():
         natural = PLAIN.outputs(X).features
         goal = apart(PLAIN, X)
         torch.testing.assert_close(goal(X), -torch.ones(12))
-        images = attacked(PLAIN, X, LABELS, "apart")
-        start = attacked(PLAIN, X, LABELS, "apart", steps=1, step=0.0)
+        images = feature_attack(PLAIN, EXAMPLES, "apart")
+        start = feature_attack(PLAIN, EXAMPLES, "apart", settings=TEN_STEPS.but(steps=1, step=0.0))
         cosine = [torch.cosine_similarity(PLAIN.outputs(part).features, natural) for part in (images, start)]
     assert (cosine[0] < cosine[1]).all()
     torch.testing.assert_close(goal(images), -cosine[0])
@@ -142,13 +143,16 @@ def test_apart_goes_through_the_gate_it_is_given():
 
 def test_an_unknown_attack_is_refused():
     with pytest.raises(WorkbookError, match="not 'PGD': choose one of them"):
-        attacked(MODEL, X, LABELS, "PGD")
+        feature_attack(MODEL, EXAMPLES, "PGD")
 
 
 def test_gaps_measure_the_real_model():
-    found = gaps(MODEL, X, LABELS, ["final", "apart"], steps=2, seed=3)
+    found = gaps(MODEL, EXAMPLES, ["final", "apart"], settings=TEN_STEPS.but(steps=2), seed=3)
     assert list(found) == ["NP", "final", "apart", "worst"]
-    natural, images = pooled(MODEL, X), attacked(MODEL, X, LABELS, "apart", steps=2, seed=3)
+    natural, images = (
+        pooled(MODEL, X),
+        feature_attack(MODEL, EXAMPLES, "apart", settings=TEN_STEPS.but(steps=2), seed=3),
+    )
     partner, masks = other_class(LABELS, 3), chosen(MODEL, X)
     same = {"switched": (masks != masks[partner]).any(1)}
     torch.testing.assert_close(found["NP"], distances(natural, natural[partner]) | same)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from lib.book.run import start
-from lib.data.examples import LabelledImages
 from lib.defences.registry import named_system
 from lib.errors import WorkbookError
 from lib.studies.ancra.adversarial_training import ANCRATraining
@@ -34,10 +33,10 @@ def test_parts_share_no_image_and_hold_only_the_classes_asked_for():
 def test_at_smoke_every_second_digit_is_numbered_anew(study):
     pictures = study.pictures
     assert pictures.classes == ["0", "2", "4", "6", "8"]
-    images, labels = pictures.part("test")
-    assert images.shape == (30, 3, 16, 16)
-    assert 0 <= images.min() <= images.max() <= 1
-    assert set(labels.tolist()) == set(range(5))
+    tested = pictures.part("test")
+    assert tested.x.shape == (30, 3, 16, 16)
+    assert 0 <= tested.x.min() <= tested.x.max() <= 1
+    assert set(tested.labels.tolist()) == set(range(5))
 
 
 def test_every_method_has_a_loss_with_the_settings_of_its_name(study):
@@ -93,7 +92,7 @@ def test_real_pictures_keep_to_their_own_training_and_test_parts(name, classes):
     scale = SimpleNamespace(every=2, train=100, held=20, test=30)
     pictures = pictures_for(run, scale, name)
     assert len(pictures.classes) == classes
-    sizes = {part: tuple(pictures.part(part)[0].shape) for part in pictures.images}
+    sizes = {part: tuple(pictures.part(part).x.shape) for part in pictures.images}
     assert sizes == {"train": (100, 3, 32, 32), "held": (20, 3, 32, 32), "test": (30, 3, 32, 32)}
     rows = torch.cat([images.flatten(1) for images in pictures.images.values()])
     assert len(rows.unique(dim=0)) == 150
@@ -123,8 +122,7 @@ def test_judged_is_at_most_the_weakest_of_what_it_ran(study):
 
 
 def test_without_gates_every_view_of_autoattack_is_the_model(study):
-    x, labels = study.pictures.part("test")
-    examples = LabelledImages(x[:3], labels[:3])
+    examples = study.pictures.part("test").rows(slice(3))
     how = {"version": "square", "queries": 2, "iterations": 1, "targets": 1}
     plain = [study.network().classifier().eval()]
     first, second = (study.autoattacks(plain, examples, view, **how)[0]["correct"] for view in ("final", "soft"))

@@ -3,7 +3,18 @@ import torch
 
 from lib.errors import WorkbookError
 from lib.seeds import seeded
-from lib.studies.dar_sfrl.facecycle import WEIGHTS, FaceCycle, MotionCycle, backward_flow, warp
+from lib.studies.dar_sfrl.facecycle import (
+    MARGIN,
+    WEIGHTS,
+    FaceCycle,
+    FaceIdentity,
+    IdentityCycle,
+    MotionCycle,
+    backward_flow,
+    identity_margin,
+    train_facecycle,
+    warp,
+)
 from lib.training.loop import Recipe, fit
 
 
@@ -51,3 +62,38 @@ def test_training_lowers_the_cycle_and_leaves_the_frozen_features():
     assert torch.equal(model.frozen[0].weight, before)
     parts = sum(weight * history[name] for name, weight in WEIGHTS.items())
     assert torch.allclose(parts, history["loss"], atol=1e-4)
+
+
+def test_the_identity_stage_learns_and_leaves_the_motion_part(tmp_path):
+    with seeded(0):
+        motion = FaceCycle(16, 4, 8, 1, 8)
+        model = FaceIdentity(motion, 16, 8, 8)
+    before = {name: value.clone() for name, value in motion.state_dict().items()}
+    trunk = model.trunk.body[0].weight.clone()
+    loss = IdentityCycle(faces(), torch.arange(8) // 2)
+    history = fit(model, loss, 8, Recipe(steps=30, batch=8, rate=3e-3), folder=tmp_path)
+    assert set(history) == {"loss", "average", "identity", "swapped", "margin"}
+    assert history["average"][-1] < history["average"][0]
+    assert history["identity"][-1] < history["identity"][0]
+    assert not torch.equal(model.trunk.body[0].weight, trunk)
+    assert all(torch.equal(value, before[name]) for name, value in motion.state_dict().items())
+
+
+def test_the_margin_by_hand():
+    apart = torch.eye(2)
+    people = torch.tensor([0, 1])
+    assert identity_margin(torch.cat([apart, apart]), people) == 0
+    assert identity_margin(torch.cat([apart, apart.flip(0)]), people).item() == pytest.approx(1 + MARGIN)
+    assert identity_margin(torch.cat([apart, apart.flip(0)]), torch.tensor([3, 3])) == 0
+
+
+def test_both_stages_are_one_training():
+    pytest.importorskip("torchmetrics")
+    with seeded(0):
+        model = FaceCycle(16, 4, 8, 1, 8)
+    plan = Recipe(steps=2, batch=8, rate=1e-3)
+    found = train_facecycle(MotionCycle(faces(), torch.arange(8) // 2), model, plan, plan)
+    assert found["weights"].keys() == found["identity"].keys()
+    assert not torch.equal(found["weights"]["body.0.weight"], found["identity"]["body.0.weight"])
+    assert torch.equal(found["weights"]["body.0.weight"], model.trunk.body[0].weight)
+    assert {"cycle", "swapped"} <= set(found["history"]) | set(found["identity history"])

@@ -7,7 +7,9 @@ from lib.errors import WorkbookError
 from lib.studies.dar_sfrl import train, training
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
 from lib.studies.dar_sfrl.study import (
+    ABLATIONS,
     EXPRESSIONS,
+    ROBUST,
     SIZES,
     UNITS,
     classes_of,
@@ -85,15 +87,43 @@ def test_every_method_gives_features_and_unknown_ones_are_told(study):
     sizes = {name: study.encoder(name)(x).shape for name in ("raw pixels", "untrained", "SimCLR", "PCL", "FRA")}
     assert sizes == {"raw pixels": (2, 768), "untrained": (2, 8), "SimCLR": (2, 8), "PCL": (2, 8), "FRA": (2, 16)}
     assert isinstance(study.encoder("DAR before SimCLR"), Guarded)
+    robust = {name: study.encoder(name) for name in ROBUST}
+    assert all(encoder(x).shape == (2, 8) and not encoder.training for encoder in robust.values())
+    assert "identity" in study.self_supervised("FaceCycle")
     with pytest.raises(WorkbookError, match="not trained without labels"):
         study.encoder("BYOL")
+
+
+def test_table_4_has_its_four_encoders_at_equal_steps(study):
+    x = study.expressions.part("test", 2)[0]
+    sizes = {name: study.ablation(name)(x).shape for name in ABLATIONS}
+    assert sizes == {"baseline": (2, 8), "no NOCL": (2, 768), "no DAFR": (2, 8), "full": (2, 768)}
+    lengths = {len(study.ablation_training(name)["history"]["loss"]) for name in ABLATIONS}
+    assert lengths == {study.scale.ablation_steps}
+    full, three = study.ablation_training("full"), study.plan()["K 3 0"]()
+    assert all(torch.equal(value, three["weights"][name]) for name, value in full["weights"].items())
+    with pytest.raises(WorkbookError, match="The ablations are"):
+        study.ablation("no faces")
 
 
 def test_the_plan_holds_what_the_issue_asks_with_two_seeds(study):
     names = list(study.plan())
     for seed in (0, 1):
-        for name in ("DAR", "PCL", "SimCLR", "MoCo", "baseline", "released", "no NOCL", "K 3", "M LSTM"):
+        for name in (
+            "DAR",
+            "PCL",
+            "SimCLR",
+            "MoCo",
+            "baseline",
+            "released",
+            "no NOCL",
+            "no DAFR",
+            "short baseline",
+            "K 3",
+            "M LSTM",
+        ):
             assert f"{name} {seed}" in names
+    assert {"RoCL 0", "ACL 0", "FaceCycle 0"} <= set(names)
     assert names[:5] == ["DAR 0", "PCL 0", "SimCLR 0", "MoCo 0", "baseline 0"]
     assert len([name for name in names if name.startswith("losses")]) == 6
 
