@@ -125,6 +125,8 @@ def mix_of_perpendicular(qa, qb, ab, qq, aa, bb, share):
 
 def mean_of_cosines(qa, qb, ab, qq, aa, bb, share):
     return share * qa / (qq * aa).sqrt() + (1 - share) * qb / (qq * bb).sqrt()
+
+
 def gradient_not_scaled(x, clean, gradient, momentum, size, eps):
     return x, momentum + gradient
 
@@ -149,6 +151,27 @@ def worst_without_clean(clean, attacked):
 
 def worst_among_the_right(clean, attacked):
     return attacked.all(0)[clean].double().mean()
+
+
+def own_vote(points, labels, k):
+    near = torch.cdist(points, points).argsort(dim=1)[:, :k]
+    return (labels[near].mode(1).values == labels).double().mean().item()
+
+
+def left_out_in_per_cent(points, labels, k):
+    return 100 * solution(exercise("11-1"))(points, labels, k)
+
+
+def one_neighbour_more(points, labels, k):
+    return solution(exercise("11-1"))(points, labels, k + 1)
+
+
+def images_drawn_alone(values, trainings, images):
+    return values.mean(0)[images].mean(1)
+
+
+def trainings_drawn_alone(values, trainings, images):
+    return values.mean(1)[trainings].mean(1)
 
 
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
@@ -178,6 +201,8 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
         (worst_without_clean, "wrong when clean"),
         (worst_among_the_right, "divide by all"),
     ],
+    "11-1": [(own_vote, "for itself"), (left_out_in_per_cent, "per cent"), (one_neighbour_more, "not k + 1")],
+    "11-2": [(images_drawn_alone, "trainings"), (trainings_drawn_alone, "images")],
 }
 
 
