@@ -146,7 +146,8 @@ def make_choice(images: Tensor) -> Choice:
 
 def our_rewards(choice: Choice) -> Tensor:
     """Rewards (k, n) in coefficient space, the two projections included."""
-    weights = weights_of(coefficients(choice.noisy, choice.basis), coefficients(choice.clean, choice.basis))
+    noisy, clean = coefficients(torch.cat([choice.noisy, choice.clean]), choice.basis).chunk(2)
+    weights = weights_of(noisy, clean)
     energy = (choice.clean.flatten(1) - choice.basis.mean).square().sum(1)
     return reward(choice.masks, weights, energy, PENALTY)
 

@@ -6,7 +6,7 @@ import torch
 from torch import LongTensor, Tensor, nn
 
 from lib.attacks.budgets import noise_of
-from lib.defences.pca import Basis, coefficients
+from lib.defences.pca import Basis
 from lib.studies.pin.attacks import PIN_INTENSITY
 from lib.studies.pin.selection import oracle_mask, policy_gradient, reward, weights_of
 
@@ -28,10 +28,11 @@ def noisy_choices(images: Tensor, basis: Basis, intensity: float, generator: tor
     device = basis.vectors.device
     clean = images.to(device).float() / (255 if images.dtype == torch.uint8 else 1)
     noise = noise_of(clean, intensity, generator)
-    c = coefficients(clean, basis)
-    a = c + noise.flatten(1) @ basis.vectors
-    energy = (clean.flatten(1) - basis.mean).square().sum(1)
-    return Choices(clean + noise, UNIT**2 * weights_of(a, c), UNIT**2 * energy)
+    centred = clean.flatten(1) - basis.mean
+    both = torch.cat([centred, noise.flatten(1)]) @ basis.vectors  # once: few faces cost what reading the basis costs
+    c, of_noise = both.chunk(2)
+    energy = centred.square().sum(1)
+    return Choices(clean + noise, UNIT**2 * weights_of(c + of_noise, c), UNIT**2 * energy)
 
 
 @dataclass(frozen=True, eq=False)
