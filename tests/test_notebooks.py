@@ -9,8 +9,11 @@ import sys
 
 import nbformat
 import pytest
+from torchvision.utils import save_image
 
+from lib.book.commands import KERNEL
 from lib.book.run import PARAMETERS
+from lib.data import load
 from lib.errors import MissingData, WorkbookError
 from lib.paths import NOTEBOOKS, ROOT
 
@@ -56,6 +59,28 @@ def test_runs_at_smoke(path, tmp_path):
     assert done.returncode == 0, done.stdout[-6000:]
 
 
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder of 20 people with 3 crops each, drawn by the procedural generator."""
+    faces = load("procedural", people=20, per_person=3)
+    base = tmp_path_factory.mktemp("own") / "mine"
+    for at, label in enumerate(faces.labels.tolist()):
+        (base / f"p{label}").mkdir(parents=True, exist_ok=True)
+        save_image(faces.images([at])[0], base / f"p{label}" / f"{at}.png")
+    return base
+
+
+@pytest.mark.notebook
+@pytest.mark.parametrize("path", PAGES[:3], ids=lambda path: path.stem)
+def test_runs_on_one_own_faces(path, own, tmp_path):
+    code, last = papermill(path, tmp_path, "-p", "profile", "smoke", "-p", "data", f"folder:{own}")
+    assert code == 0, last
+    executed = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    printed = "".join(out.text for cell in executed.cells for out in cell.get("outputs", []) if "text" in out)
+    assert "uses folder: mine" in printed
+    assert f"ledger written: runs/custom/smoke/{path.stem}/ledger.json" in printed
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_is_fit_to_be_read(path):
     cells = code(path)
@@ -68,6 +93,7 @@ def test_is_fit_to_be_read(path):
     assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
     assert max(len(cell.source.splitlines()) for cell in cells) <= CELL
     assert path.stat().st_size < SIZE
+    assert stored(path).metadata["kernelspec"] == KERNEL  # else JupyterLab opens it as already modified
     assert any("nbval-check-output" in cell.metadata.get("tags", []) for cell in cells)
 
 

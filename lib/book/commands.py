@@ -21,6 +21,8 @@ from lib.errors import WorkbookError, choices
 from lib.paths import NOTEBOOKS, ROOT, RUNS, atomic
 
 CUDA_KERNEL = "workbook-cuda"
+# as JupyterLab itself would write it: with any other name, opening a page would mark its tab as modified
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 FOLDED = "hide-input"  # the tag of bookkeeping cells: folded in the HTML book by the tag, in JupyterLab by metadata
 
 
@@ -77,7 +79,7 @@ def cleaned(book: NotebookNode) -> NotebookNode:
     """
     book.cells = [cell for cell in book.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     book.metadata.pop("papermill", None)
-    book.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    book.metadata["kernelspec"] = NotebookNode(KERNEL)
     for cell in book.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = NotebookNode({"tags": tags} if tags else {})

@@ -173,7 +173,9 @@ def setup(app: object) -> dict[str, bool]:
         raise SkipNode
 
     def block(writer: object, node: object) -> None:
-        writer.body.append(f'<div class="math" style="overflow-x: auto">{mathml(node.astext(), "block")}</div>')
+        # not of the class `math`: the theme lays that out for numbered formulas, which drives ours to the right
+        style = "overflow-x: auto; margin: 1em 0"
+        writer.body.append(f'<div style="{style}">{mathml(node.astext(), "block")}</div>')
         raise SkipNode
 
     app.add_html_math_renderer("mathml", inline_renderers=(inline, None), block_renderers=(block, None))

@@ -106,15 +106,16 @@ def _text(value: object, decimals: int | None) -> str:
 
 
 def claims_table(claims: Sequence[JudgedClaim]) -> str:
-    """Claims with their effects and verdicts, those of the source first."""
+    """Claims with their effects and verdicts, those of the source first; five columns, which fit a narrow window."""
     rows = []
     for claim in sorted(claims, key=lambda claim: list(VERDICTS).index(claim.kind)):
-        words = html.escape(claim.claim) + (f"<br><i>{html.escape(claim.note)}</i>" if claim.note else "")
+        name = f'<span style="white-space: nowrap">{claim.id}</span><br>{claim.kind}'
+        words = f"{html.escape(claim.claim)}<br><i>Measured:</i> {html.escape(claim.measured)}"
+        words += f"<br><i>{html.escape(claim.note)}</i>" if claim.note else ""
         effect = f"{number(claim.effect)} {bracket(claim.interval)}"
-        name = f'<span style="white-space: nowrap">{claim.id}</span>'
-        texts = [name, claim.kind, words, html.escape(claim.measured), effect, html.escape(wanted(claim))]
-        rows.append("<tr>" + "".join(cell(text) for text in [*texts, marked(claim.verdict, claim.kind)]) + "</tr>")
-    head = ["claim", "kind", "in words", "measured", "effect [95 % interval]", "expected", "verdict"]
+        texts = [name, words, effect, html.escape(wanted(claim)), marked(claim.verdict, claim.kind)]
+        rows.append("<tr>" + "".join(cell(text) for text in texts) + "</tr>")
+    head = ["claim", "in words", "effect [95 % interval]", "expected", "verdict"]
     top = "".join(cell(name, "th") for name in head)
     return html_table(top, rows, "The claims of this page, judged by their intervals.")
 

@@ -18,12 +18,13 @@ from matplotlib.figure import Figure
 
 from lib.book import plots
 from lib.book.run import Run
-from lib.errors import WorkbookError, choices
+from lib.errors import WorkbookError
 from lib.paths import FIGURES, atomic
 from lib.progress import in_kernel
 
 LIVE = ("JPY_SESSION_NAME", "VSCODE_PID")  # set by Jupyter's server and by VS Code, not by headless runs
 MAX_GRID = 100_000  # bytes of a stored grid
+COMMITTED = "laptop"  # the profile whose grids are part of the repository
 Grid = dict[str, np.ndarray]
 
 
@@ -106,23 +107,28 @@ def interactive_picture(draw: Callable[..., Figure], made: dict[str, Knob], capt
     return ipywidgets.interactive(redraw, **sliders)
 
 
-def keep_grid(run: Run, name: str, **arrays: Any) -> Grid:
-    """Store arrays of numbers (4 significant digits) as `<folder>/<name>.json` for `stored_grid`; returns them."""
+def keep_grid(run: Run, name: str, **arrays: Any) -> None:
+    """Store arrays of numbers (4 significant digits), or texts, as `<folder>/<name>.json` for `stored_grid`."""
     rounded = {key: _rounded(np.asarray(values).tolist()) for key, values in arrays.items()}
     text = json.dumps(rounded, separators=(",", ":"), allow_nan=False)
     if len(text) > MAX_GRID:
         raise WorkbookError(f"The grid {name} has {len(text)} bytes: keep it under {MAX_GRID}, with fewer values.")
     with atomic(run.folder / f"{name}.json") as scratch:
         scratch.write_text(text + "\n", encoding="utf-8")
-    return _arrays(rounded)
 
 
-def stored_grid(page: str, name: str, profile: str = "laptop") -> Grid:
-    """The arrays that `keep_grid` stored for a page; where that profile has none, the committed laptop ones."""
-    places = [FIGURES / where / page / f"{name}.json" for where in dict.fromkeys((profile, "laptop"))]
-    path = next((place for place in places if place.exists()), None)
-    if path is None:
-        raise WorkbookError(f"Page {page} has no grid '{name}' at {choices([profile, 'laptop'])}: run the page first.")
+def stored_grid(run: Run, name: str) -> Grid:
+    """The arrays that `keep_grid` stored for this run; where it has none yet, those of the stored page, and it says so.
+
+    So knobs can be turned in a page of which only the first cells were run.
+    """
+    own = run.folder / f"{name}.json"
+    committed = FIGURES / COMMITTED / run.page / f"{name}.json"
+    if not own.exists() and not committed.exists():
+        raise WorkbookError(f"Page {run.page} has no grid '{name}' yet: run the page first.")
+    if not own.exists():
+        print(f"this run has measured nothing yet: the numbers are those of the stored page (profile {COMMITTED})")
+    path = own if own.exists() else committed
     return _arrays(json.loads(path.read_text(encoding="utf-8")))
 
 

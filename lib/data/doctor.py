@@ -77,13 +77,31 @@ def _read(images: ImageSet, full: bool) -> None:
         images.read(range(at, min(at + BLOCK, last)))
 
 
+def brief(table: pd.DataFrame) -> pd.DataFrame:
+    """The table in four columns, which fit a narrow window: what is here, or how to get it, is one text."""
+    rows = [
+        {
+            "set": row["set"],
+            "status": row["status"],
+            "pages": row["pages"],
+            "what is here, or how to get it": _facts(row),
+        }
+        for row in table.to_dict("records")
+    ]
+    return pd.DataFrame(rows)
+
+
 def show(table: pd.DataFrame) -> str:
     """The table as aligned text, one line per set or file."""
     lines = []
     for row in table.to_dict("records"):
-        counts = f"{row['images']} images, {row['classes']} classes" if row["images"] != "" else ""
-        pages = row["pages"] and f"pages {row['pages']}"
-        facts = [row["file"], pages, counts, row["pairs"] and f"pairs {row['pairs']}", row["integrity"]]
-        facts.append(row["to get it"])
-        lines.append(f"{row['set']:<14} {row['status']:<9} {'; '.join(fact for fact in facts if fact)}")
+        pages = row["pages"] and f"pages {row['pages']}; "
+        lines.append(f"{row['set']:<14} {row['status']:<9} {pages}{_facts(row)}")
     return "\n".join(lines)
+
+
+def _facts(row: dict) -> str:
+    counts = f"{row['images']} images, {row['classes']} classes" if row["images"] != "" else ""
+    pairs = row["pairs"] and f"pairs {row['pairs']}"
+    facts = (row["file"], counts, pairs, row["integrity"], row["to get it"])
+    return "; ".join(fact for fact in facts if fact)

@@ -1,4 +1,7 @@
+import re
+
 import ipywidgets
+import nbformat
 import numpy as np
 import pytest
 from matplotlib import pyplot as plt
@@ -7,6 +10,7 @@ from lib.book import widgets
 from lib.book.run import start
 from lib.book.widgets import Knob, interactive_picture, keep_grid, knobs, stored_grid
 from lib.errors import WorkbookError
+from lib.paths import FIGURES, NOTEBOOKS
 
 CONTROL = Knob("eigenvectors", [50, 200, 2000], start=200)
 
@@ -91,10 +95,42 @@ def test_plain_ranges_still_work(page, shown, somebody):
 
 
 def test_a_grid_comes_back_and_needs_no_data(page):
-    stored = keep_grid(page, "grid", k=[50, 200], eer=np.array([[1.23456, 2.0], [3.0, 4.0]]))
-    again = stored_grid("02_pca_toy", "grid", "smoke")
-    assert again["eer"].tolist() == stored["eer"].tolist() == [[1.235, 2.0], [3.0, 4.0]]
+    keep_grid(page, "grid", k=[50, 200], eer=np.array([[1.23456, 2.0], [3.0, 4.0]]), credit="by whom")
+    again = stored_grid(page, "grid")
+    assert again["eer"].tolist() == [[1.235, 2.0], [3.0, 4.0]]
+    assert str(again["credit"]) == "by whom"
     with pytest.raises(WorkbookError, match="run the page first"):
-        stored_grid("02_pca_toy", "grid", "laptop")
+        stored_grid(page, "another")
     with pytest.raises(WorkbookError, match="fewer values"):
         keep_grid(page, "grid", eer=np.random.default_rng(0).random(30_000))
+
+
+def test_a_run_that_measured_nothing_takes_the_committed_grid_and_says_so(page, capsys):
+    own = page.folder
+    page.folder = widgets.FIGURES / "laptop" / page.page
+    keep_grid(page, "grid", k=[50])
+    page.folder = own
+    assert stored_grid(page, "grid")["k"].tolist() == [50]
+    assert "those of the stored page" in capsys.readouterr().out
+    keep_grid(page, "grid", k=[20])
+    assert stored_grid(page, "grid")["k"].tolist() == [20]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["00_start_here", "01_subspace_noise", "02_pca_toy"])
+def test_the_knobs_of_a_page_need_only_its_first_cells(name, shown, somebody):
+    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    knobs_at = next(at for at, source in enumerate(code) if re.search(r"^knobs\(", source, re.MULTILINE))
+    grid_at = next(at for at, source in enumerate(code) if "stored_grid(" in source and "import" not in source)
+    imports = [line for source in code[:2] for line in source.split("\n\n")]
+    space = {}
+    exec("\n".join(part for part in imports if "start(" not in part), space)
+    run = start(name, profile="laptop", device="cpu")
+    run.folder = FIGURES / "laptop" / name  # where the committed grid lies
+    space |= {"run": run, "knobs": lambda run, draw, *_, **controls: shown["figures"].append((draw, controls))}
+    for source in code[grid_at : knobs_at + 1]:
+        exec(source, space)
+    ((draw, controls),) = shown["figures"]
+    assert draw(**{key: knob.default for key, knob in controls.items()}).axes
+    plt.close("all")

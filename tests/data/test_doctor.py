@@ -5,7 +5,7 @@ import pytest
 
 from lib.data import SETS, doctor
 from lib.data.__main__ import main
-from lib.data.doctor import healthy
+from lib.data.doctor import brief, healthy
 from lib.data.readers import archives
 from lib.data.registry import WEIGHTS
 from lib.errors import WorkbookError
@@ -43,6 +43,15 @@ def test_found_counts_and_no_path_in_the_table(root, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(SETS) + len(WEIGHTS)
     assert any(line.startswith("att ") and "2 images, 1 classes" in line for line in lines)
+
+
+def test_the_brief_table_says_what_is_here_or_how_to_get_it(root):
+    write_zip(root / "att_faces.zip", ATT)
+    table = brief(doctor())
+    assert list(table.columns) == ["set", "status", "pages", "what is here, or how to get it"]
+    facts = table.set_index("set")["what is here, or how to get it"]
+    assert facts["att"] == "att_faces.zip; 2 images, 1 classes; first image read"
+    assert facts["cfp"] == row(doctor(), "cfp")["to get it"]
 
 
 def test_a_corrupt_archive(root, capsys):
