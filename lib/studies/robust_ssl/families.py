@@ -126,7 +126,7 @@ class MoCo(Family):
     def prepare(self, model: JointEmbedding) -> None:
         """The slow copy and the queue."""
         self.slow = EMA(model)
-        self.queue = Queue(self.given.queue, model.projector.layers[-1].out_features)
+        self.queue = Queue(self.given.queue, model.dim)
 
     def compare(self, model: JointEmbedding, first: Tensor, second: Tensor) -> Metrics:
         """Both views are queries once. Without the momentum encoder the network makes the keys itself."""

@@ -47,6 +47,7 @@ class JointEmbedding(nn.Module):
         self.encoder = Encoder(sizes.width, sizes.stem)
         self.projector = BYOLProjectionHead(self.encoder.dim, sizes.hidden, sizes.dim)
         self.predictor = BYOLPredictionHead(sizes.dim, sizes.hidden, sizes.dim) if predictor else nn.Identity()
+        self.dim = sizes.dim
         rows = torch.randn(sizes.prototypes if prototypes else 0, sizes.dim)
         self.prototypes = nn.Parameter(rows, requires_grad=prototypes)
 
