@@ -9,7 +9,8 @@ from lib.errors import WorkbookError
 from lib.evaluation.collapse import relative_spread
 from lib.evaluation.representations import effective_rank
 from lib.interval import Interval
-from lib.studies.robust_ssl.families import METHODS, family
+from lib.studies.robust_ssl.circle import move
+from lib.studies.robust_ssl.families import METHODS, REMOVALS, Family, family
 from lib.studies.robust_ssl.study import SSLStudy
 from lib.studies.robust_ssl.training import Plan
 from lib.studies.robust_ssl.views import LEFT_OUT
@@ -175,3 +176,73 @@ def sensitivity(objects: Mapping[str, Tensor], faces: Mapping[str, Tensor], **dr
     found = drawn_with_repeats(effect, one.shape[0], many, **draws)
     whole = one.mean().item() - other.mean().item()
     return Interval(whole, min(found.low, whole), max(found.high, whole), n=many)
+
+
+def against_lightly(study: SSLStudy, pictures: int = 16) -> dict[str, float]:
+    """|ours / lightly's - 1| of one step's loss on the same views, for each family, at this scale.
+
+    MoCo's and BYOL's have no class of their own there: the first is NT-Xent with our queue in lightly's memory bank,
+    the second 2 plus twice the negative cosine similarity.
+    """
+    x = study.objects.images["learn"][:pictures].float() / 255
+    first, second = x, x.flip(3)
+    found = {}
+    for method in METHODS:
+        plan = study.plan_of(method)
+        model = plan.model().train()
+        loss = plan.loss(study.objects.images["learn"], model)
+        with torch.no_grad():
+            ours = loss.compare(model, first, second)["loss"].item()
+            theirs = float(lightly_loss(method, model, loss, first, second))
+        found[method] = abs(ours / theirs - 1)
+    return found
+
+
+def lightly_loss(method: str, model: nn.Module, loss: Family, first: Tensor, second: Tensor) -> Tensor:
+    """The same loss by lightly's modules, from the same projections."""
+    from lightly import loss as lightly  # only here: importing it takes seconds
+
+    both = torch.cat([first, second])
+    given = loss.given
+    one, other = model(both).chunk(2)
+    if method == "SimCLR":
+        return lightly.NTXentLoss(given.simclr)(one, other)
+    if method == "MoCo":
+        bank = lightly.NTXentLoss(given.moco, memory_bank_size=loss.queue.rows.shape)
+        bank.memory_bank.bank = loss.queue.rows.T.clone()  # (dim, size)
+        keys = loss.slow(both).chunk(2)
+        return (bank(one, keys[1]) + bank(other, keys[0])) / 2
+    if method in ("SimSiam", "BYOL"):
+        guesses = model.predictor(torch.cat([one, other])).chunk(2)
+        targets = loss.slow(both).chunk(2) if method == "BYOL" else (one, other)
+        cosine = lightly.NegativeCosineSimilarity()
+        mean = (cosine(guesses[0], targets[1]) + cosine(guesses[1], targets[0])) / 2
+        return 2 + 2 * mean if method == "BYOL" else mean
+    if method == "SwAV":
+        return lightly.SwaVLoss(temperature=given.swav)(list(model.cosines(both).chunk(2)), [])
+    if method == "DINO":
+        theirs = lightly.DINOLoss(len(model.prototypes), teacher_temp=given.sharp, student_temp=given.soft)
+        teacher = list(loss.slow.model.cosines(both).chunk(2))
+        return theirs(teacher, list(model.cosines(both).chunk(2)))
+    return (lightly.BarlowTwinsLoss(given.barlow) if method == "Barlow Twins" else lightly.VICRegLoss())(one, other)
+
+
+def case_table(outputs: Outputs) -> list[dict[str, object]]:
+    """Spread and share of rank of each case, as the seeds' mean, least and most: rows for a figure and a table."""
+    rows = []
+    for (method, part), values in outputs.items():
+        row: dict[str, object] = {"family": method, "without": part or "-"}
+        for name, measure in (("spread", spread_of), ("rank / d", rank_share)):
+            each = [measure(one) for one in values]
+            row |= {name: sum(each) / len(each), f"{name}, least": min(each), f"{name}, most": max(each)}
+        rows.append(row)
+    return rows
+
+
+def circle_grid(steps: int, frames: int = 10, seed: int = 0) -> dict[str, Tensor]:
+    """Angles (frames + 1, points) of every case of the circle by name, "<family> / <removed part or all parts>"."""
+    found = {}
+    for method, part in (*((name, None) for name in METHODS), *REMOVALS):
+        places = move(method, part, seed, steps, frames)["places"]
+        found[f"{method} / {part or 'all parts'}"] = torch.atan2(places[..., 1], places[..., 0])
+    return found

@@ -37,10 +37,10 @@ SIZES = {
     "momentum": per_profile(0.9, 0.99, 0.996, 0.996),
     "small_crops": per_profile(1, 2, 4, 6),
     "batch": per_profile(16, 256, 512, 512),
-    "steps": per_profile(2, 1000, 8800, 88_000),
-    "short_steps": per_profile(2, 250, 1000, 5000),
-    "tune_steps": per_profile(2, 250, 1000, 5000),
-    "domain_steps": per_profile(2, 400, 4000, 40_000),
+    "steps": per_profile(1, 1000, 8800, 88_000),
+    "short_steps": per_profile(1, 200, 1000, 5000),
+    "tune_steps": per_profile(1, 200, 1000, 5000),
+    "domain_steps": per_profile(1, 300, 4000, 40_000),
     "rates": per_profile([1e-3, 4e-3], [1e-3, 3e-3, 1e-2], [3e-4, 1e-3, 3e-3], [3e-4, 1e-3, 3e-3]),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
 }
@@ -52,6 +52,11 @@ CONFORMAL = {kind: ConformalViews(kind, 0.8, (0.1, 0.3), views=STANDARD) for kin
 
 class SSLStudy(Study):
     """The trainings of pages 15 to 17 on one choice of data, each done once and kept."""
+
+    @cached_property
+    def tuned(self) -> dict[str, float]:
+        """The tuned rates so far, by method."""
+        return {}
 
     @cached_property
     def objects(self) -> Labelled:
@@ -145,8 +150,10 @@ class SSLStudy(Study):
 
     def tuned_rate(self, method: str) -> float:
         """The rate of the best held-out accuracy, the lowest of equals."""
-        found = self.rate_accuracies(method)
-        return max(found, key=lambda rate: (found[rate], -rate))
+        if method not in self.tuned:
+            found = self.rate_accuracies(method)
+            self.tuned[method] = max(found, key=lambda rate: (found[rate], -rate))
+        return self.tuned[method]
 
     def supervised(self, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
         """An encoder trained with the labels of the objects, on as many views; rate: the middle one."""
