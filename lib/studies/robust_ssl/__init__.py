@@ -4,8 +4,8 @@ The one door of the pages: `study_for(run)` gives the trainings, all else works 
 """
 
 from lib.studies.robust_ssl.circle import (
-    CircleNetwork,
     POINTS,
+    CircleNetwork,
     Turned,
     move,
     on_circle,
@@ -26,6 +26,8 @@ from lib.studies.robust_ssl.families import (
 )
 from lib.studies.robust_ssl.joint_embedding_page import (
     against_lightly,
+    case_table,
+    circle_grid,
     collapse_outputs,
     domain_rights,
     earned,
@@ -37,8 +39,6 @@ from lib.studies.robust_ssl.joint_embedding_page import (
     rights,
     sensitivity,
     spread_of,
-    case_table,
-    circle_grid,
 )
 from lib.studies.robust_ssl.networks import (
     Encoder,

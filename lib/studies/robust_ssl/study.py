@@ -75,12 +75,12 @@ class SSLStudy(Study):
         return self.objects.images["learn"] if domain == "objects" else self.faces.images
 
     def labelled(self, domain: str = "objects") -> Labelled:
-        """Labelled parts by name: "objects", "identity" or "expression"."""
-        if domain == "objects":
-            return self.objects
+        """Labelled parts by name: "objects", their first "five" classes, "identity" or "expression"."""
+        if domain in ("objects", "five"):
+            return self.objects if domain == "objects" else self.objects.of_classes(5)
         if domain not in ("identity", "expression"):
             raise WorkbookError(
-                f"A probe is fitted on objects, identity or expression, not on '{domain}': choose one of them."
+                f"A probe is fitted on objects, five, identity or expression, not on '{domain}': choose one of them."
             )
         return getattr(self.faces, domain)
 
