@@ -82,8 +82,8 @@ check("15-1", spread)""",
         "Codes that cannot collapse.",
         20,
         2,
-        "Turn scores into codes as SwAV does: exponentials of scores over eps, then several rounds in which each column "
-        "and then each row is divided by its sum.",
+        "Turn scores into codes as SwAV does: exponentials of scores over eps, then several rounds in which each "
+        "column and then each row is divided by its sum.",
         """def codes(scores, eps, rounds):
     \"\"\"Codes (n, K) from scores (n, K): rows that add up to 1, and columns of nearly equal sums.\"\"\"
     raise NotImplementedError
@@ -98,8 +98,8 @@ check("15-2", codes)""",
         "A ninth family.",
         60,
         3,
-        "Invent a loss of two views that needs neither negatives nor a slow copy, and say before you train it what keeps "
-        "it from the constant answer. Derive a class from `ssl.Family`, move the points of the circle with it, then "
-        "remove your term. Does the circle foretell what the encoder does?",
+        "Invent a loss of two views that needs neither negatives nor a slow copy, and say before you train it what "
+        "keeps it from the constant answer. Derive a class from `ssl.Family`, move the points of the circle with it, "
+        "then remove your term. Does the circle foretell what the encoder does?",
     ),
 ]

@@ -209,7 +209,7 @@ def lightly_loss(method: str, model: nn.Module, loss: Family, first: Tensor, sec
         return lightly.NTXentLoss(given.simclr)(one, other)
     if method == "MoCo":
         bank = lightly.NTXentLoss(given.moco, memory_bank_size=loss.queue.rows.shape)
-        bank.memory_bank.bank = loss.queue.rows.T.clone()  # (dim, size)
+        bank.memory_bank.bank = loss.queue.rows.clone()
         keys = loss.slow(both).chunk(2)
         return (bank(one, keys[1]) + bank(other, keys[0])) / 2
     if method in ("SimSiam", "BYOL"):
