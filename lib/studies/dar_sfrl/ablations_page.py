@@ -28,7 +28,7 @@ from lib.studies.dar_sfrl.attacks import SEVEN, attack, objective_for, withstood
 from lib.studies.dar_sfrl.evaluation import Probe, features_of
 from lib.studies.dar_sfrl.networks import Pixels, Restorer
 from lib.studies.dar_sfrl.study import DARStudy
-from lib.studies.dar_sfrl.training import PAPER, Objective
+from lib.studies.dar_sfrl.training import STEPWISE, Objective
 
 # The variants of Table 4 and Figs 5 and 7 by `DARStudy.ablation`'s words, from none of the two parts to both.
 VARIANTS = {
@@ -124,7 +124,7 @@ class Bench:
 
 
 def restored(
-    study: DARStudy, objective: Objective = PAPER, seeds: Sequence[int] = (), **changes: object
+    study: DARStudy, objective: Objective = STEPWISE, seeds: Sequence[int] = (), **changes: object
 ) -> list[Pixels]:
     """Encoders of restored pixels, one of each seed (none given: the study's), all trained for `ablation_steps`.
 

@@ -28,7 +28,7 @@ from lib.studies.dar_sfrl.no_dafr import FacePart, NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
 from lib.studies.dar_sfrl.robust_contrast import ROBUST, RobustContrasted, robust_contrast, robust_trunk
-from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, PAPER, RELEASED, Network, Objective, train_dar
+from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, RELEASED, STEPWISE, Network, Objective, train_dar
 from lib.studies.pages import for_page, official_pairs
 from lib.training.labelled import PARTS, Labelled, coloured, drawn, expression_parts
 from lib.training.loop import Loss, Measure, Recipe, Trained, fit
@@ -182,16 +182,20 @@ class DARStudy(Study):
         s = self.scale
         return replace(Network(s.side, hidden=s.hidden, dim=s.dim, mixer=s.mixer), **changes)
 
-    def dar(self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object) -> Trained:
+    def dar(
+        self, seed: int = 0, objective: Objective = STEPWISE, steps: int | None = None, **changes: object
+    ) -> Trained:
         """A restorer's training; steps: None for the main length. changes: fields of `Network`."""
         images, people = self.faces
+        if len(objective.steps) == 1:  # nothing to alternate
+            objective = objective.but(alternating=False)
         recipe = self.recipe(steps or self.scale.dar_steps, self.scale.dar_batch, 1e-3, seed=seed, clip=1.0)
         objective = objective.but(pose_negatives=self.scale.pose_negatives)
         known = people if objective.target == "person" else None
         return self.trained_anywhere(train_dar, images, self.network(**changes), objective, recipe, known, None)
 
     def restorer(
-        self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object
+        self, seed: int = 0, objective: Objective = STEPWISE, steps: int | None = None, **changes: object
     ) -> nn.Module:
         """The trained restorer, frozen, on the run's device."""
         trained = self.dar(seed, objective, steps, **changes)
@@ -245,7 +249,7 @@ class DARStudy(Study):
         if name not in ABLATIONS:
             raise WorkbookError(f"The ablations are {choices(ABLATIONS)}, not '{name}': choose one.")
         if name in ("full", "no NOCL"):
-            return self.dar(seed, PAPER if name == "full" else PAPER.but(losses=("mae",)), s.ablation_steps)
+            return self.dar(seed, STEPWISE if name == "full" else STEPWISE.but(losses=("mae",)), s.ablation_steps)
         sizes = {"side": s.side, "width": s.width, "dim": s.dim}
         with seeded(seed):
             if name == "baseline":
@@ -339,9 +343,9 @@ class DARStudy(Study):
                 word = f"short {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
             for stages in (1, 2, 3, 4, 5):
-                jobs[f"K {stages} {seed}"] = partial(self.dar, seed, PAPER, short, stages=stages)
+                jobs[f"K {stages} {seed}"] = partial(self.dar, seed, STEPWISE, short, stages=stages)
             for operator in ("CNN", "LSTM", "Transformer"):
-                jobs[f"M {operator} {seed}"] = partial(self.dar, seed, PAPER, short, operator=operator)
+                jobs[f"M {operator} {seed}"] = partial(self.dar, seed, STEPWISE, short, operator=operator)
         jobs["surrogate"] = self.classifier
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
@@ -350,9 +354,9 @@ class DARStudy(Study):
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
-            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)
+            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, STEPWISE.but(losses=losses), short)
         for name, change in DIFFERENCES.items():
-            jobs[f"difference {name}"] = partial(self.dar, 0, PAPER.but(**change), short)
+            jobs[f"difference {name}"] = partial(self.dar, 0, STEPWISE.but(**change), short)
         return jobs
 
 
