@@ -3,6 +3,7 @@
 The one door of the pages: `study_for(run)` gives the trainings, all else works on what it gives.
 """
 
+from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.studies.dar_sfrl.ablations_page import (
     ABLATION_SIZES,
     VARIANTS,
@@ -109,12 +110,10 @@ from lib.studies.dar_sfrl.robust_contrast import NormedTrunk, RobustContrasted, 
 from lib.studies.dar_sfrl.study import (
     ABLATIONS,
     DEFENCES,
-    EXPRESSIONS,
     METHODS,
     SIZES,
     UNITS,
     DARStudy,
-    Labelled,
     pairs_for,
     removals,
     study_for,
@@ -126,6 +125,7 @@ from lib.studies.dar_sfrl.training import (
     LOSSES,
     PAPER,
     RELEASED,
+    STEPWISE,
     Network,
     Objective,
     Unrolled,
@@ -161,7 +161,6 @@ __all__ = [
     "KINDS",
     "LEVELS",
     "LOSSES",
-    "Labelled",
     "LossWeights",
     "METHODS",
     "MoCo",
@@ -180,6 +179,7 @@ __all__ = [
     "Purified",
     "READ_FROM",
     "RELEASED",
+    "STEPWISE",
     "RELEASED_PROBE",
     "RegionAgreement",
     "RegionTrunk",

@@ -11,11 +11,7 @@ from lib.studies.robust_ssl.circle import (
     on_circle,
     resultant,
 )
-from lib.studies.robust_ssl.data import (
-    EXPRESSIONS,
-    Faces,
-    Labelled,
-)
+from lib.studies.robust_ssl.data import Faces
 from lib.studies.robust_ssl.families import (
     FAMILIES,
     METHODS,
@@ -78,14 +74,12 @@ __all__ = [
     "CircleNetwork",
     "CollapseWatch",
     "DOMAINS",
-    "EXPRESSIONS",
     "Encoder",
     "FAMILIES",
     "Faces",
     "Family",
     "JointEmbedding",
     "LEFT_OUT",
-    "Labelled",
     "LinearProbe",
     "METHODS",
     "POINTS",
