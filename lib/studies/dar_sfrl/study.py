@@ -18,7 +18,7 @@ from lib.errors import WorkbookError, choices
 from lib.seeds import seeded
 from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
-from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, SimCLR
+from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, FaceContrasted, MoCo, SimCLR
 from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
 from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle, train_facecycle
@@ -222,10 +222,12 @@ class DARStudy(Study):
             elif name in ROBUST:
                 model = RobustContrasted(name, **sizes, hidden=2 * s.hidden, dim=s.dim)
                 loss = robust_contrast(name, images, s.inner_steps)
-            elif name in ("SimCLR", "MoCo", "baseline"):
+            elif name == "baseline":
+                model = FaceContrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
+                loss = FaceContrast(images)
+            elif name in ("SimCLR", "MoCo"):
                 model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
-                losses = {"SimCLR": SimCLR, "MoCo": partial(MoCo, model=model, queue=s.queue), "baseline": FaceContrast}
-                loss = losses[name](images)
+                loss = SimCLR(images) if name == "SimCLR" else MoCo(images, model, s.queue)
             else:
                 raise WorkbookError(
                     f"'{name}' is not trained without labels here: choose PCL, SimCLR, RoCL, FaceCycle..."
@@ -253,7 +255,7 @@ class DARStudy(Study):
         sizes = {"side": s.side, "width": s.width, "dim": s.dim}
         with seeded(seed):
             if name == "baseline":
-                model, loss = Contrasted(**sizes, hidden=2 * s.hidden), FaceContrast(images)
+                model, loss = FaceContrasted(**sizes, hidden=2 * s.hidden), FaceContrast(images)
             else:
                 epoch = max(1, len(images) // s.dar_batch)
                 model, loss = Split(**sizes, hidden=s.hidden, epoch=epoch), NoiseOrthogonal(images)
