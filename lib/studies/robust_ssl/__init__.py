@@ -11,6 +11,23 @@ from lib.studies.robust_ssl.circle import (
     on_circle,
     resultant,
 )
+from lib.studies.robust_ssl.conformal_checks import (
+    box_agreement,
+    maps_of,
+    median_ratio,
+    one_or_two,
+    stretch,
+    view_costs,
+)
+from lib.studies.robust_ssl.conformal_page import (
+    ARMS,
+    arms_of,
+    distorted,
+    judge_arm,
+    judge_probed_on,
+    mean_gap,
+    tilted,
+)
 from lib.studies.robust_ssl.data import (
     EXPRESSIONS,
     Faces,
@@ -45,6 +62,14 @@ from lib.studies.robust_ssl.networks import (
     JointEmbedding,
     Sizes,
 )
+from lib.studies.robust_ssl.pose import (
+    POSE_ARMS,
+    PROTOCOLS,
+    eer_over_seeds,
+    faces_under,
+    pose_pairs,
+    pose_scores,
+)
 from lib.studies.robust_ssl.probes import (
     LinearProbe,
     ProbeRecipe,
@@ -53,6 +78,11 @@ from lib.studies.robust_ssl.probes import (
     judged,
     nearest_neighbours,
     probe_from,
+)
+from lib.studies.robust_ssl.released_slips import (
+    chained_in_place,
+    clamped_as_pixels,
+    forward_splat,
 )
 from lib.studies.robust_ssl.study import (
     CONFORMAL,
@@ -74,6 +104,7 @@ from lib.studies.robust_ssl.views import (
 )
 
 __all__ = [
+    "ARMS",
     "CONFORMAL",
     "CircleNetwork",
     "CollapseWatch",
@@ -89,6 +120,8 @@ __all__ = [
     "LinearProbe",
     "METHODS",
     "POINTS",
+    "POSE_ARMS",
+    "PROTOCOLS",
     "Plan",
     "ProbeRecipe",
     "REMOVALS",
@@ -100,23 +133,39 @@ __all__ = [
     "Turned",
     "ViewsClassified",
     "against_lightly",
+    "arms_of",
+    "box_agreement",
     "case_table",
+    "chained_in_place",
     "circle_grid",
+    "clamped_as_pixels",
     "collapse_outputs",
+    "distorted",
     "domain_rights",
     "earned",
+    "eer_over_seeds",
+    "faces_under",
     "family",
     "features_of",
     "fit_probe",
+    "forward_splat",
     "healthier",
+    "judge_arm",
+    "judge_probed_on",
     "judged",
     "kept_without",
     "least_gain",
     "left_out",
+    "maps_of",
+    "mean_gap",
+    "median_ratio",
     "missed_by_spread",
     "move",
     "nearest_neighbours",
     "on_circle",
+    "one_or_two",
+    "pose_pairs",
+    "pose_scores",
     "probe_from",
     "rank_share",
     "resultant",
@@ -124,5 +173,8 @@ __all__ = [
     "sensitivity",
     "small_crops",
     "spread_of",
+    "stretch",
     "study_for",
+    "tilted",
+    "view_costs",
 ]
