@@ -22,11 +22,16 @@ from lib.studies.robust_ssl.conformal_checks import (
 from lib.studies.robust_ssl.conformal_page import (
     ARMS,
     arms_of,
+    clean,
     distorted,
     judge_arm,
     judge_probed_on,
     mean_gap,
     tilted,
+)
+from lib.studies.robust_ssl.conformal_pictures import (
+    draw_box,
+    draw_lattice,
 )
 from lib.studies.robust_ssl.data import (
     EXPRESSIONS,
@@ -139,9 +144,12 @@ __all__ = [
     "chained_in_place",
     "circle_grid",
     "clamped_as_pixels",
+    "clean",
     "collapse_outputs",
     "distorted",
     "domain_rights",
+    "draw_box",
+    "draw_lattice",
     "earned",
     "eer_over_seeds",
     "faces_under",

@@ -108,6 +108,11 @@ def fit_on_distorted(
     return fit_probe(*given, recipe)
 
 
+def clean(found: Mapping[str, Tensor]) -> Tensor:
+    """Accuracy in points of each image as it is, (seeds, n)."""
+    return 100 * found["clean"]
+
+
 def distorted(found: Mapping[str, Tensor]) -> Tensor:
     """Accuracy in points of each image over all eight subsets, (seeds, n)."""
     return 50 * (found["black"] + found["padded"])
