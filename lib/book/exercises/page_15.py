@@ -53,7 +53,7 @@ EXERCISES = [
     Exercise(
         "15-p",
         "predict",
-        "How much of the spread is left when SimSiam loses its stop-gradient?",
+        "What spread does SimSiam have without its stop-gradient?",
         1,
         1,
         "1 is the spread of points that lie evenly on a sphere, 0 is one and the same answer for every picture. Write "

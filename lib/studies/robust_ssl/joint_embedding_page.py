@@ -139,12 +139,10 @@ def drawn_with_repeats(
     return Interval(whole, min(low.item(), whole), max(high.item(), whole), n=images)
 
 
-def rights(
-    study: SSLStudy, method: str, kind: str = "linear", task: str = "objects", domain: str = "objects"
-) -> Tensor:
-    """Which test images a method's probe ("linear") or neighbours ("kNN") name rightly, (seeds, m) bool."""
-    encoders = [study.encoder(method, seed, domain=domain) for seed in study.scale.seeds]
-    return torch.stack([study.fitted(encoder, task)[kind] for encoder in encoders])
+def rights(study: SSLStudy, method: str, task: str = "objects") -> dict[str, Tensor]:
+    """Which test images a method's probe ("linear") and neighbours ("kNN") name rightly, each (seeds, m) bool."""
+    found = [study.fitted(study.encoder(method, seed), task) for seed in study.scale.seeds]
+    return {kind: torch.stack([part[kind] for part in found]) for kind in ("linear", "kNN")}
 
 
 def domain_rights(study: SSLStudy, domain: str, task: str) -> dict[str, Tensor]:

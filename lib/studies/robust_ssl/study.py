@@ -44,7 +44,8 @@ SIZES = {
     "tune_steps": per_profile(1, 200, 1000, 5000),
     "domain_steps": per_profile(1, 300, 4000, 40_000),
     "face_steps": per_profile(1, 500, 4000, 40_000),
-    "rates": per_profile([1e-3, 4e-3], [1e-3, 3e-3, 1e-2], [3e-4, 1e-3, 3e-3], [3e-4, 1e-3, 3e-3]),
+    "rates": per_profile([1e-3], [1e-3, 3e-3, 1e-2], [3e-4, 1e-3, 3e-3], [3e-4, 1e-3, 3e-3]),
+    "probe_steps": per_profile(3, 100, 100, 100),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
 }
 DOMAINS = ("objects", "faces")
@@ -62,6 +63,11 @@ class SSLStudy(Study):
     @cached_property
     def tuned(self) -> dict[str, float]:
         """The tuned rates so far, by method."""
+        return {}
+
+    @cached_property
+    def read(self) -> dict[tuple, Trained]:
+        """The trainings read so far, by what was asked for."""
         return {}
 
     @cached_property
@@ -130,7 +136,15 @@ class SSLStudy(Study):
     def ssl_of(
         self, steps: int, method: str, seed: int, views: AnyViews, domain: str, without: str | None, rate: float | None
     ) -> Trained:
-        """A training of so many steps."""
+        """A training of so many steps, read once in a session."""
+        asked = (steps, method, seed, views, domain, without, rate)
+        if asked not in self.read:
+            self.read[asked] = self._ssl_of(*asked)
+        return self.read[asked]
+
+    def _ssl_of(
+        self, steps: int, method: str, seed: int, views: AnyViews, domain: str, without: str | None, rate: float | None
+    ) -> Trained:
         plan = self.plan_of(method, views, without)
         recipe = self.descent(steps, rate or self.tuned_rate(method), seed)
         watch = self.watch(method) if domain == "objects" else None
@@ -197,7 +211,8 @@ class SSLStudy(Study):
     def fitted(self, encoder: nn.Module, domain: str = "objects", recipe: ProbeRecipe | None = None) -> dict:
         """What `judged` gives: the encoder's probe, chosen on held-out images, and which test images are right."""
         data = self.labelled(domain)
-        return self.run.kept(judged, encoder, data.images, data.labels, recipe or ProbeRecipe(), self.device)
+        recipe = recipe or ProbeRecipe(steps=self.scale.probe_steps)
+        return self.run.kept(judged, encoder, data.images, data.labels, recipe, self.device)
 
     def probe(self, encoder: nn.Module, domain: str = "objects", recipe: ProbeRecipe | None = None) -> LinearProbe:
         """The classifier behind the encoder: images in [0,1] to logits (n, classes).
