@@ -47,10 +47,11 @@ def stretch(plane_map: PlaneMap, size: int = 21, step: float = 1e-3) -> Tensor:
 
 
 def box_agreement(count: int, seed: int = 0, side: int = 128) -> dict[str, Tensor]:
-    """Intersection over union of warped boxes and what was painted in them, (k,) for the whole "rim" and the "corners".
+    """Intersection over union of boxes and what was painted in them, seen through a map, (k,) each.
 
-    Boxes of a sixth to a third of the picture, one a picture, under Moebius maps of |c| in (0.1, 0.3). Corners: only
-    the four corners are carried along. Boxes of which less than a tenth stays in the picture are left out.
+    "rim": the whole rim is carried along; "corners": only the four corners; "left alone": the box stays where it was.
+    Boxes of a sixth to a third of the picture, one a picture, under Moebius maps of |c| in (0.1, 0.3); those of which
+    less than a tenth stays in the picture are left out.
     """
     draw = Generator().manual_seed(seed)
     wide, tall = (torch.randint(side // 6, side // 3, (count,), generator=draw) for _ in range(2))
@@ -64,7 +65,8 @@ def box_agreement(count: int, seed: int = 0, side: int = 128) -> dict[str, Tenso
     boxes = edges.float() + torch.tensor([-0.5, -0.5, 0.5, 0.5])  # paint reaches half a pixel beyond its centres
     kept = seen.sum((1, 2)) > 0.1 * wide * tall
     painted = torch.stack([_extent(mask) for mask in seen[kept]])
-    found = {"rim": warp_boxes(boxes[:, None], Moebius(c), side, side)[:, 0], "corners": _corners(boxes, c, side)}
+    moved = warp_boxes(boxes[:, None], Moebius(c), side, side)[:, 0]
+    found = {"rim": moved, "corners": _corners(boxes, c, side), "left alone": boxes}
     return {name: _overlap(part[kept], painted) for name, part in found.items()}
 
 
@@ -115,14 +117,24 @@ def view_costs(rounds: int, count: int = 128, side: int = 32) -> Found:
     works["plain crop"] = lambda: GEOMETRY(x, draw)
     works["two steps"] = lambda: GEOMETRY(alone(x, draw), draw)
     works["torchvision"] = lambda: [vision.perspective(image, corners, moved) for image in x]
+    return {name: torch.tensor(taken, dtype=torch.float64) for name, taken in _in_turn(works, rounds, count).items()}
+
+
+def _in_turn(works: dict[str, Callable[[], object]], rounds: int, count: int) -> dict[str, list[float]]:
+    """Microseconds an image of each work, round by round, of the processor time of one thread."""
     names, taken = list(works), {name: [] for name in works}
-    for turn in range(-1, rounds):  # the first round warms up
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
-            begun = time.perf_counter()
-            works[name]()
-            if turn >= 0:
-                taken[name].append(1e6 * (time.perf_counter() - begun) / count)
-    return {name: torch.tensor(values, dtype=torch.float64) for name, values in taken.items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # then other work on the machine disturbs the clock least
+    try:
+        for turn in range(-1, rounds):  # the first round warms up
+            for name in names[turn % len(names) :] + names[: turn % len(names)]:
+                begun = time.process_time()
+                works[name]()
+                if turn >= 0:
+                    taken[name].append(1e6 * (time.process_time() - begun) / count)
+    finally:
+        torch.set_num_threads(threads)
+    return taken
 
 
 def median_ratio(above: Tensor, below: Tensor) -> float:

@@ -88,10 +88,10 @@ def judge_probes(study: SSLStudy, probes: list[LinearProbe], domain: str = "obje
 def judge_probed_on(study: SSLStudy, method: str) -> Found:
     """`right_under` of the method's standard encoders, whose probes are fitted on distorted pictures."""
     probes = []
+    data, recipe = study.objects, ProbeRecipe(steps=study.scale.probe_steps)
     for seed in study.scale.seeds:
         encoder = study.encoder(method, seed)
-        data = study.objects
-        fitted = study.run.kept(fit_on_distorted, encoder, data.images, data.labels, ProbeRecipe(), study.device)
+        fitted = study.run.kept(fit_on_distorted, encoder, data.images, data.labels, recipe, study.device)
         probes.append(probe_from(encoder, fitted).to(study.run.device))
     return judge_probes(study, probes)
 

@@ -34,6 +34,7 @@ def draw_lattice(axis: Axes, plane_map: PlaneMap, title: str = "") -> None:
     axis.set(xlim=(-1.9, 1.9), ylim=(1.9, -1.9), aspect="equal", xticks=[], yticks=[])
     axis.set_title(title, fontsize=9)
     axis.grid(visible=False)
+    axis.set_frame_on(False)
 
 
 def draw_box(axis: Axes, box: Tensor, colour: str = plots.RED, dashes: str = "-") -> None:

@@ -8,7 +8,7 @@ from lib.data.sets import ImageSet, Pairs
 from lib.evaluation.resampling import fewest_units, pair_weights
 from lib.evaluation.verification import eer
 from lib.interval import Interval
-from lib.studies.pages import for_page, official_pairs
+from lib.studies.pages import official_pairs
 from lib.studies.robust_ssl.conformal_page import judge_probes, views_named
 from lib.studies.robust_ssl.data import coloured
 from lib.studies.robust_ssl.probes import features_of
@@ -19,12 +19,11 @@ POSE_ARMS = ("standard", "moebius")
 WHITENED = 2000  # pre-training faces that the features are standardised on
 
 
-def pose_pairs(study: SSLStudy, protocol: str) -> tuple[Pairs, Tensor, Tensor]:
+def pose_pairs(study: SSLStudy, images: ImageSet, protocol: str) -> tuple[Pairs, Tensor, Tensor]:
     """Pairs of CFP's protocol "FF" or "FP", both pictures (P, 2, 3, S, S) uint8, and the people (P, 2).
 
     A set without protocols (the rehearsal's) gives the same drawn pairs for both.
     """
-    images = for_page(study.run, "cfp")
     pairs = images.pairs[protocol] if protocol in images.pairs else official_pairs(images)
     genuine = int(pairs.same.sum())
     pairs = pairs.thin(min(study.scale.pose_pairs, 2 * min(genuine, len(pairs) - genuine)))
