@@ -46,6 +46,17 @@ def stretch(plane_map: PlaneMap, size: int = 21, step: float = 1e-3) -> Tensor:
     return values[..., 0] / values[..., 1]
 
 
+def over_third_order(sizes: Tensor, factor: float = 2.0, size: int = 41) -> Tensor:
+    """Mean distance of Moebius's and the log-conformal grid over that of c^2 |z|^3 / 3, for |c| of `sizes` (k,).
+
+    factor: k of the log-conformal map over c; at 2 the maps agree to second order, and the ratio goes to 1 for small c.
+    """
+    z = plane(size, size).to(torch.complex128)
+    c = torch.complex(sizes.double(), torch.zeros_like(sizes.double()))
+    apart = (Moebius(c)(z) - LogConformal(factor * c)(z)).abs().mean((1, 2))
+    return apart / (sizes.double() ** 2 * (z.abs() ** 3).mean() / 3)
+
+
 def box_agreement(count: int, seed: int = 0, side: int = 128) -> dict[str, Tensor]:
     """Intersection over union of boxes and what was painted in them, seen through a map, (k,) each.
 

@@ -131,3 +131,13 @@ def mean_gap(
     if not methods:
         raise WorkbookError(f"No method was judged with both {one} and {other} views: judge one first.")
     return torch.stack([read(judged[method, one]) - read(judged[method, other]) for method in methods]).mean(0)
+
+
+def less_under_tilt(judged: Mapping[tuple[str, str], Found]) -> Tensor:
+    """What Moebius views gain on Moebius-distorted pictures less on tilted ones, (seeds, n) in points."""
+    return mean_gap(judged, "moebius", "standard") - mean_gap(judged, "moebius", "standard", tilted)
+
+
+def by_probe_alone(probed: Found, base: Found, views: Found) -> Tensor:
+    """What a probe fitted on distorted pictures gains under distortion less half the gain of `views`, (seeds, n)."""
+    return distorted(probed) - distorted(base) - (distorted(views) - distorted(base)) / 2
