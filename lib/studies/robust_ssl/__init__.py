@@ -36,11 +36,7 @@ from lib.studies.robust_ssl.conformal_pictures import (
     draw_box,
     draw_lattice,
 )
-from lib.studies.robust_ssl.data import (
-    EXPRESSIONS,
-    Faces,
-    Labelled,
-)
+from lib.studies.robust_ssl.data import Faces
 from lib.studies.robust_ssl.families import (
     FAMILIES,
     METHODS,
@@ -117,14 +113,12 @@ __all__ = [
     "CircleNetwork",
     "CollapseWatch",
     "DOMAINS",
-    "EXPRESSIONS",
     "Encoder",
     "FAMILIES",
     "Faces",
     "Family",
     "JointEmbedding",
     "LEFT_OUT",
-    "Labelled",
     "LinearProbe",
     "METHODS",
     "POINTS",

@@ -10,9 +10,9 @@ from lib.evaluation.verification import eer
 from lib.interval import Interval
 from lib.studies.pages import official_pairs
 from lib.studies.robust_ssl.conformal_page import judge_probes, views_named
-from lib.studies.robust_ssl.data import coloured
 from lib.studies.robust_ssl.probes import features_of
 from lib.studies.robust_ssl.study import SSLStudy
+from lib.training.labelled import coloured
 
 PROTOCOLS = ("FF", "FP")  # frontal with frontal, frontal with profile
 POSE_ARMS = ("standard", "moebius")
