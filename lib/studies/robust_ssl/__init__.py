@@ -33,6 +33,7 @@ from lib.studies.robust_ssl.conformal_page import (
     tilted,
 )
 from lib.studies.robust_ssl.conformal_pictures import (
+    MAP_NAMES,
     draw_box,
     draw_lattice,
 )
@@ -120,6 +121,7 @@ __all__ = [
     "JointEmbedding",
     "LEFT_OUT",
     "LinearProbe",
+    "MAP_NAMES",
     "METHODS",
     "POINTS",
     "POSE_ARMS",

@@ -7,6 +7,13 @@ from torch import Tensor
 from lib.book import plots
 from lib.transforms.conformal import PlaneMap
 
+MAP_NAMES = {
+    "moebius": "Moebius",
+    "log": "log-conformal",
+    "homography": "homography",
+    "affine": "affine",
+    "tilt": "tilt",
+}
 LINES = 9
 CIRCLES = (-0.5, 0.0, 0.5)
 
