@@ -203,6 +203,30 @@ def one_round(scores, eps, rounds):
     return table / table.sum(1, keepdim=True)
 
 
+def read_once_more(w, c, d):
+    return w / (c * w + d)
+
+
+def undo_with_the_same_sign(w, c, d):
+    return d * w / (1 + c * w)
+
+
+def undo_without_d(w, c, d):
+    return w / (1 - c * w)
+
+
+def map_first_crop_later(c, s, t):
+    return s + t * c, t, c, 1
+
+
+def crop_above_only(c, s, t):
+    return s, t, c * s, 1
+
+
+def crop_without_map(c, s, t):
+    return s, t, 0, 1
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -232,6 +256,16 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
     ],
     "15-1": [(spread_of_raw, "unit length"), (spread_unscaled, "even sphere"), (spread_within, "over the pictures")],
     "15-2": [(rows_only, "columns"), (columns_last, "end with the rows"), (one_round, "repeat")],
+    "17-1": [
+        (read_once_more, "once more"),
+        (undo_with_the_same_sign, "other sign"),
+        (undo_without_d, "multiplies w"),
+    ],
+    "17-2": [
+        (map_first_crop_later, "other way round"),
+        (crop_above_only, "1 + c t"),
+        (crop_without_map, "where is c"),
+    ],
     "11-1": [(own_vote, "for itself"), (left_out_in_per_cent, "per cent"), (one_neighbour_more, "not k + 1")],
     "11-2": [(images_drawn_alone, "trainings"), (trainings_drawn_alone, "images")],
 }

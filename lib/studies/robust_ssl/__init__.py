@@ -11,6 +11,32 @@ from lib.studies.robust_ssl.circle import (
     on_circle,
     resultant,
 )
+from lib.studies.robust_ssl.conformal_checks import (
+    box_agreement,
+    maps_of,
+    median_ratio,
+    one_or_two,
+    over_third_order,
+    stretch,
+    view_costs,
+)
+from lib.studies.robust_ssl.conformal_page import (
+    ARMS,
+    arms_of,
+    by_probe_alone,
+    clean,
+    distorted,
+    judge_arm,
+    judge_probed_on,
+    less_under_tilt,
+    mean_gap,
+    tilted,
+)
+from lib.studies.robust_ssl.conformal_pictures import (
+    MAP_NAMES,
+    draw_box,
+    draw_lattice,
+)
 from lib.studies.robust_ssl.data import Faces
 from lib.studies.robust_ssl.families import (
     FAMILIES,
@@ -41,6 +67,14 @@ from lib.studies.robust_ssl.networks import (
     JointEmbedding,
     Sizes,
 )
+from lib.studies.robust_ssl.pose import (
+    POSE_ARMS,
+    PROTOCOLS,
+    eer_over_seeds,
+    faces_under,
+    pose_pairs,
+    pose_scores,
+)
 from lib.studies.robust_ssl.probes import (
     LinearProbe,
     ProbeRecipe,
@@ -49,6 +83,11 @@ from lib.studies.robust_ssl.probes import (
     judged,
     nearest_neighbours,
     probe_from,
+)
+from lib.studies.robust_ssl.released_slips import (
+    chained_in_place,
+    clamped_as_pixels,
+    forward_splat,
 )
 from lib.studies.robust_ssl.study import (
     CONFORMAL,
@@ -70,6 +109,7 @@ from lib.studies.robust_ssl.views import (
 )
 
 __all__ = [
+    "ARMS",
     "CONFORMAL",
     "CircleNetwork",
     "CollapseWatch",
@@ -81,8 +121,11 @@ __all__ = [
     "JointEmbedding",
     "LEFT_OUT",
     "LinearProbe",
+    "MAP_NAMES",
     "METHODS",
     "POINTS",
+    "POSE_ARMS",
+    "PROTOCOLS",
     "Plan",
     "ProbeRecipe",
     "REMOVALS",
@@ -94,23 +137,45 @@ __all__ = [
     "Turned",
     "ViewsClassified",
     "against_lightly",
+    "arms_of",
+    "box_agreement",
+    "by_probe_alone",
     "case_table",
+    "chained_in_place",
     "circle_grid",
+    "clamped_as_pixels",
+    "clean",
     "collapse_outputs",
+    "distorted",
     "domain_rights",
+    "draw_box",
+    "draw_lattice",
     "earned",
+    "eer_over_seeds",
+    "faces_under",
     "family",
     "features_of",
     "fit_probe",
+    "forward_splat",
     "healthier",
+    "judge_arm",
+    "judge_probed_on",
     "judged",
     "kept_without",
     "least_gain",
     "left_out",
+    "less_under_tilt",
+    "maps_of",
+    "mean_gap",
+    "median_ratio",
     "missed_by_spread",
     "move",
     "nearest_neighbours",
     "on_circle",
+    "one_or_two",
+    "over_third_order",
+    "pose_pairs",
+    "pose_scores",
     "probe_from",
     "rank_share",
     "resultant",
@@ -118,5 +183,8 @@ __all__ = [
     "sensitivity",
     "small_crops",
     "spread_of",
+    "stretch",
     "study_for",
+    "tilted",
+    "view_costs",
 ]

@@ -1,6 +1,7 @@
 """The slides' joint embeddings as pages 15 to 17 share them: one table of sizes, one choice of data, kept trainings."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property, partial
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from lib.studies.robust_ssl.families import METHODS, REMOVALS, Settings, family
 from lib.studies.robust_ssl.networks import Encoder, Sizes
 from lib.studies.robust_ssl.probes import LinearProbe, ProbeRecipe, judged, probe_from
 from lib.studies.robust_ssl.training import CollapseWatch, Plan, train_classifier, train_family
+from lib.studies.robust_ssl.view_settings import SIMCLR_PRETRAINING
 from lib.studies.robust_ssl.views import LEFT_OUT, STANDARD, AnyViews, left_out
 from lib.training.loop import Recipe, Trained
 from lib.transforms.conformal_views import KINDS, ConformalViews
@@ -41,6 +43,7 @@ SIZES = {
     "short_steps": per_profile(1, 200, 1000, 5000),
     "tune_steps": per_profile(1, 200, 1000, 5000),
     "domain_steps": per_profile(1, 300, 4000, 40_000),
+    "face_steps": per_profile(1, 500, 4000, 40_000),
     "rates": per_profile([1e-3], [1e-3, 3e-3, 1e-2], [3e-4, 1e-3, 3e-3], [3e-4, 1e-3, 3e-3]),
     "probe_steps": per_profile(3, 100, 100, 100),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
@@ -48,7 +51,10 @@ SIZES = {
 DOMAINS = ("objects", "faces")
 DECAY = 1e-4  # of the weights, in every training
 WATCHED = 1000  # held-out pictures on which collapse is watched
-CONFORMAL = {kind: ConformalViews(kind, 0.8, (0.1, 0.3), views=STANDARD) for kind in KINDS}  # DINO's p and |c|
+# DINO's p and |c|, which are the library's too; "released" has those of SimCLR's file. All keep the page's own colours.
+CONFORMAL = {kind: ConformalViews(kind, 0.8, (0.1, 0.3), views=STANDARD) for kind in KINDS}
+CONFORMAL["released"] = replace(SIMCLR_PRETRAINING, views=STANDARD)
+TRAINED_VIEWS = {"SimCLR": (*KINDS, "released"), "DINO": ("moebius", "log")}  # the controls train SimCLR alone
 
 
 class SSLStudy(Study):
@@ -162,6 +168,10 @@ class SSLStudy(Study):
             found[rate] = float(self.fitted(self.encoder_from(trained))["accuracies"].max())
         return found
 
+    def on_faces(self, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
+        """SimCLR on faces for `face_steps`: what page 17 reads for pose."""
+        return self.ssl_of(self.scale.face_steps, "SimCLR", seed, views, "faces", None, None)
+
     def tuned_rate(self, method: str) -> float:
         """The rate of the best held-out accuracy, the lowest of equals."""
         if method not in self.tuned:
@@ -211,6 +221,18 @@ class SSLStudy(Study):
         """
         return probe_from(encoder, self.fitted(encoder, domain, recipe)).to(self.run.device)
 
+    def conformal_plan(self) -> dict[str, Callable[[], object]]:
+        """What page 17 trains beside the encoders of page 15, by name."""
+        jobs: dict[str, Callable[[], object]] = {}
+        for method, kinds in TRAINED_VIEWS.items():
+            for seed in self.scale.seeds:
+                for kind in kinds:
+                    jobs[f"{kind} {method} {seed}"] = partial(self.ssl, method, seed, CONFORMAL[kind])
+        for seed in self.scale.seeds:
+            jobs[f"pose standard {seed}"] = partial(self.on_faces, seed)
+            jobs[f"pose moebius {seed}"] = partial(self.on_faces, seed, CONFORMAL["moebius"])
+        return jobs
+
     def plan(self) -> dict[str, Callable[[], object]]:
         """Every training of the three pages by name, those that a verdict needs first."""
         jobs: dict[str, Callable[[], object]] = {}
@@ -225,10 +247,7 @@ class SSLStudy(Study):
                 jobs[f"short {method} {seed}"] = partial(self.short, method, seed)
             for method, part in REMOVALS:
                 jobs[f"short {method} without {part} {seed}"] = partial(self.short, method, seed, part)
-        for seed in self.scale.seeds:
-            for kind, views in CONFORMAL.items():
-                for method in ("SimCLR", "DINO"):
-                    jobs[f"{kind} {method} {seed}"] = partial(self.ssl, method, seed, views)
+        jobs |= self.conformal_plan()
         for seed in self.scale.seeds:
             for domain in DOMAINS:
                 for name in (None, *LEFT_OUT):
