@@ -1,7 +1,7 @@
 """The slides' joint embeddings as pages 15 to 17 share them: one table of sizes, one choice of data, kept trainings."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from torch import Tensor, nn
@@ -57,6 +57,19 @@ CONFORMAL["released"] = replace(SIMCLR_PRETRAINING, views=STANDARD)
 TRAINED_VIEWS = {"SimCLR": (*KINDS, "released"), "DINO": ("moebius", "log")}  # the controls train SimCLR alone
 
 
+@dataclass(frozen=True)
+class Asked:
+    """A training by its length and what is trained, as the arguments of `SSLStudy.ssl`."""
+
+    steps: int
+    method: str
+    seed: int = 0
+    views: AnyViews = STANDARD
+    domain: str = "objects"
+    without: str | None = None
+    rate: float | None = None
+
+
 class SSLStudy(Study):
     """The trainings of pages 15 to 17 on one choice of data, each done once and kept."""
 
@@ -66,7 +79,7 @@ class SSLStudy(Study):
         return {}
 
     @cached_property
-    def read(self) -> dict[tuple, Trained]:
+    def read(self) -> dict[Asked, Trained]:
         """The trainings read so far, by what was asked for."""
         return {}
 
@@ -131,46 +144,39 @@ class SSLStudy(Study):
         """
         steps = self.scale.steps if domain == "objects" else self.scale.domain_steps
         steps = self.scale.short_steps if without else steps
-        return self.ssl_of(steps, method, seed, views, domain, without, rate)
+        return self.trained(Asked(steps, method, seed, views, domain, without, rate))
 
-    def ssl_of(
-        self, steps: int, method: str, seed: int, views: AnyViews, domain: str, without: str | None, rate: float | None
-    ) -> Trained:
+    def trained(self, asked: Asked) -> Trained:
         """A training of so many steps, read once in a session."""
-        asked = (steps, method, seed, views, domain, without, rate)
         if asked not in self.read:
-            self.read[asked] = self._ssl_of(*asked)
+            plan = self.plan_of(asked.method, asked.views, asked.without)
+            recipe = self.descent(asked.steps, asked.rate or self.tuned_rate(asked.method), asked.seed)
+            watch = self.watch(asked.method) if asked.domain == "objects" else None
+            images = self.pretraining(asked.domain)
+            self.read[asked] = self.trained_anywhere(train_family, images, plan, recipe, watch)
         return self.read[asked]
-
-    def _ssl_of(
-        self, steps: int, method: str, seed: int, views: AnyViews, domain: str, without: str | None, rate: float | None
-    ) -> Trained:
-        plan = self.plan_of(method, views, without)
-        recipe = self.descent(steps, rate or self.tuned_rate(method), seed)
-        watch = self.watch(method) if domain == "objects" else None
-        return self.trained_anywhere(train_family, self.pretraining(domain), plan, recipe, watch)
 
     def short(self, method: str, seed: int = 0, without: str | None = None) -> Trained:
         """A short training with all parts, or without one: what the collapse runs compare."""
-        return self.ssl_of(self.scale.short_steps, method, seed, STANDARD, "objects", without, None)
+        return self.trained(Asked(self.scale.short_steps, method, seed, without=without))
 
     def left_out(self, name: str | None, seed: int = 0, domain: str = "objects", method: str = "SimCLR") -> Trained:
         """A training of `domain_steps` without that augmentation; None: with all of them."""
         views = left_out(name) if name else STANDARD
-        return self.ssl_of(self.scale.domain_steps, method, seed, views, domain, None, None)
+        return self.trained(Asked(self.scale.domain_steps, method, seed, views, domain))
 
     def rate_accuracies(self, method: str) -> dict[float, float]:
         """Held-out accuracy of the linear probe for each of the rates, after `tune_steps`."""
         family(method)
         found = {}
         for rate in self.scale.rates:
-            trained = self.ssl_of(self.scale.tune_steps, method, 0, STANDARD, "objects", None, rate)
+            trained = self.trained(Asked(self.scale.tune_steps, method, rate=rate))
             found[rate] = float(self.fitted(self.encoder_from(trained))["accuracies"].max())
         return found
 
     def on_faces(self, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
         """SimCLR on faces for `face_steps`: what page 17 reads for pose."""
-        return self.ssl_of(self.scale.face_steps, "SimCLR", seed, views, "faces", None, None)
+        return self.trained(Asked(self.scale.face_steps, "SimCLR", seed, views, "faces"))
 
     def tuned_rate(self, method: str) -> float:
         """The rate of the best held-out accuracy, the lowest of equals."""
