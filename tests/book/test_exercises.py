@@ -174,6 +174,35 @@ def trainings_drawn_alone(values, trainings, images):
     return values.mean(1)[trainings].mean(1)
 
 
+def spread_of_raw(features):
+    return features.std(0).mean() * features.shape[1] ** 0.5
+
+
+def spread_unscaled(features):
+    return torch.nn.functional.normalize(features, dim=1).std(0).mean()
+
+
+def spread_within(features):
+    return torch.nn.functional.normalize(features, dim=1).std(1).mean() * features.shape[1] ** 0.5
+
+
+def rows_only(scores, eps, rounds):
+    return (scores / eps).softmax(1)
+
+
+def columns_last(scores, eps, rounds):
+    table = (scores / eps).exp()
+    for _ in range(rounds):
+        table = table / table.sum(1, keepdim=True)
+        table = table / table.sum(0)
+    return table
+
+
+def one_round(scores, eps, rounds):
+    table = (scores / eps).softmax(0)
+    return table / table.sum(1, keepdim=True)
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -201,6 +230,8 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
         (worst_without_clean, "wrong when clean"),
         (worst_among_the_right, "divide by all"),
     ],
+    "15-1": [(spread_of_raw, "unit length"), (spread_unscaled, "even sphere"), (spread_within, "over the pictures")],
+    "15-2": [(rows_only, "columns"), (columns_last, "end with the rows"), (one_round, "repeat")],
     "11-1": [(own_vote, "for itself"), (left_out_in_per_cent, "per cent"), (one_neighbour_more, "not k + 1")],
     "11-2": [(images_drawn_alone, "trainings"), (trainings_drawn_alone, "images")],
 }
