@@ -76,18 +76,23 @@ def named(models: Sequence[nn.Module], images: Tensor, labels: LongTensor, devic
     return torch.cat(found, 1)
 
 
+def named_each(models: Sequence[nn.Module], parts: list[Tensor], labels: LongTensor, device: str) -> Tensor:
+    """`named` of several versions of the same pictures, (models, versions, m)."""
+    found = named(models, torch.cat(parts), labels.repeat(len(parts)), device)
+    return found.unflatten(1, (len(parts), len(labels)))
+
+
 def named_corrupted(models: list[nn.Module], images: Tensor, labels: LongTensor, name: str, device: str) -> Tensor:
     """`named` under one corruption at each severity, (models, 5, m); images (m, 3, S, S) uint8. Same draws for all."""
     x = images.float() / 255
     parts = [corrupt(x, name, severity, torch.Generator().manual_seed(severity)) for severity in SEVERITIES]
-    return torch.stack([named(models, part, labels, device) for part in parts], 1)
+    return named_each(models, parts, labels, device)
 
 
 def named_distorted(models: list[nn.Module], images: Tensor, labels: LongTensor, subset: str, device: str) -> Tensor:
     """`named` under one subset of ImageNet-PD for each |c| of `SWEEP`, (models, 5, m); images (m, 3, S, S) uint8."""
     x = images.float() / 255
-    parts = [distort(x, *SUBSETS[subset], size) for size in SWEEP]
-    return torch.stack([named(models, part, labels, device) for part in parts], 1)
+    return named_each(models, [distort(x, *SUBSETS[subset], size) for size in SWEEP], labels, device)
 
 
 def tested(study: SSLStudy) -> tuple[Tensor, LongTensor]:
