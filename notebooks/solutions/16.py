@@ -2,7 +2,7 @@
 
 
 def contrast(x, factor):
-    """Images (n, 3, H, W) in [0,1] whose distances from the mean of their channel are `factor` of what they were."""
+    """Images (n, 3, H, W) in [0,1] whose distances from their channel's mean are `factor` of what they were."""
     mean = x.mean((2, 3), keepdim=True)
     return (mean + factor * (x - mean)).clamp(0, 1)
 

@@ -61,8 +61,8 @@ EXERCISES = [
         "How many points of accuracy does SimCLR lose at severity 5?",
         1,
         1,
-        "Clean accuracy less the accuracy at severity 5, mean over the fifteen corruptions. Write your guess before you "
-        "look at the figure.",
+        "Clean accuracy less the accuracy at severity 5, mean over the fifteen corruptions. Write your guess before "
+        "you look at the figure.",
         'predict("16-p", None)',
     ),
     Exercise(
@@ -74,7 +74,7 @@ EXERCISES = [
         "Move each value toward the mean of its own channel in its own picture, so that `factor` of the distance is "
         "left, and keep the result within [0,1].",
         """def contrast(x, factor):
-    \"\"\"Images (n, 3, H, W) in [0,1] whose distances from the mean of their channel are `factor` of what they were.\"\"\"
+    \"\"\"Images (n, 3, H, W) in [0,1] whose distances from their channel's mean are `factor` of what they were.\"\"\"
     raise NotImplementedError
 
 
@@ -105,7 +105,7 @@ check("16-2", relative_mce)""",
         3,
         "Invent a corruption that cameras of a place you know suffer from (rain on the lens, a fluorescent tube, a "
         "compressed video call), give it five severities, and measure families and recogniser under it. Where in the "
-        "scatter of faces against objects does it stand? Choose the severities before you look at any error, and say by "
-        "which rule.",
+        "scatter of faces against objects does it stand? Choose the severities before you look at any error, and say "
+        "by which rule.",
     ),
 ]
