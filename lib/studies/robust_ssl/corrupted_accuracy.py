@@ -1,11 +1,12 @@
 """Which test pictures the probes of frozen encoders name rightly, corrupted and distorted; all see the same."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import LongTensor, Tensor, nn
 
+from lib.cache import digest
 from lib.errors import WorkbookError, choices
 from lib.models.base import evaluating
 from lib.studies.robust_ssl.families import METHODS
@@ -60,9 +61,21 @@ def places(names: Sequence[str], known: Sequence[str]) -> list[int]:
     return [known.index(name) for name in names]
 
 
-def networks_of(study: SSLStudy) -> list[nn.Module]:
-    """The probes of `NETWORKS`, each with all its seeds, as classifiers of images in [0,1]: networks first."""
-    return [study.probe(study.encoder(name, seed)) for name in NETWORKS for seed in study.scale.seeds]
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Classifiers of images in [0,1] that are shown the same pictures; `fingerprint` keys them, made once for all."""
+
+    models: tuple[nn.Module, ...]
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Hash weights and code of all models."""
+        object.__setattr__(self, "fingerprint", digest(list(self.models)))
+
+
+def group_of(study: SSLStudy) -> Group:
+    """The probes of `NETWORKS`, each with all its seeds: networks first."""
+    return Group(tuple(study.probe(study.encoder(name, seed)) for name in NETWORKS for seed in study.scale.seeds))
 
 
 @torch.no_grad()
@@ -82,17 +95,17 @@ def named_each(models: Sequence[nn.Module], parts: list[Tensor], labels: LongTen
     return found.unflatten(1, (len(parts), len(labels)))
 
 
-def named_corrupted(models: list[nn.Module], images: Tensor, labels: LongTensor, name: str, device: str) -> Tensor:
+def named_corrupted(group: Group, images: Tensor, labels: LongTensor, name: str, device: str) -> Tensor:
     """`named` under one corruption at each severity, (models, 5, m); images (m, 3, S, S) uint8. Same draws for all."""
     x = images.float() / 255
     parts = [corrupt(x, name, severity, torch.Generator().manual_seed(severity)) for severity in SEVERITIES]
-    return named_each(models, parts, labels, device)
+    return named_each(group.models, parts, labels, device)
 
 
-def named_distorted(models: list[nn.Module], images: Tensor, labels: LongTensor, subset: str, device: str) -> Tensor:
+def named_distorted(group: Group, images: Tensor, labels: LongTensor, subset: str, device: str) -> Tensor:
     """`named` under one subset of ImageNet-PD for each |c| of `SWEEP`, (models, 5, m); images (m, 3, S, S) uint8."""
     x = images.float() / 255
-    return named_each(models, [distort(x, *SUBSETS[subset], size) for size in SWEEP], labels, device)
+    return named_each(group.models, [distort(x, *SUBSETS[subset], size) for size in SWEEP], labels, device)
 
 
 def tested(study: SSLStudy) -> tuple[Tensor, LongTensor]:
@@ -102,23 +115,26 @@ def tested(study: SSLStudy) -> tuple[Tensor, LongTensor]:
 
 
 def measured(
-    study: SSLStudy, function: Callable[..., Tensor], conditions: tuple[str, ...], strengths: tuple[float, ...]
+    study: SSLStudy,
+    group: Group,
+    function: Callable[..., Tensor],
+    conditions: tuple[str, ...],
+    strengths: tuple[float, ...],
 ) -> Rights:
     """Every network under every condition, kept condition by condition, so that a killed page goes on."""
-    models = networks_of(study)
     images, labels = tested(study)
     shape = (len(NETWORKS), len(study.scale.seeds))
-    clean = named(models, images.float() / 255, labels, study.device)
-    under = [study.run.kept(function, models, images, labels, name, study.device) for name in conditions]
+    clean = named(group.models, images.float() / 255, labels, study.device)
+    under = [study.run.kept(function, group, images, labels, name, study.device) for name in conditions]
     table = torch.stack(under, 1).unflatten(0, shape)
     return Rights(NETWORKS, conditions, strengths, clean.unflatten(0, shape), table)
 
 
-def corrupted_rights(study: SSLStudy) -> Rights:
+def corrupted_rights(study: SSLStudy, group: Group) -> Rights:
     """All networks under the nineteen corruptions at five severities, with the constants of CIFAR-10-C."""
-    return measured(study, named_corrupted, COMMON + EXTRA, SEVERITIES)
+    return measured(study, group, named_corrupted, COMMON + EXTRA, SEVERITIES)
 
 
-def distorted_rights(study: SSLStudy) -> Rights:
+def distorted_rights(study: SSLStudy, group: Group) -> Rights:
     """All networks under the eight subsets of ImageNet-PD, for each |c| of `SWEEP`."""
-    return measured(study, named_distorted, tuple(SUBSETS), SWEEP)
+    return measured(study, group, named_distorted, tuple(SUBSETS), SWEEP)

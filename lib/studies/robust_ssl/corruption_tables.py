@@ -116,9 +116,8 @@ def formula_relative(errors: Errors, reference: Errors) -> Tensor:
 
     Over the corruptions of `hard_ones(reference)`. Draws in which one of them costs it nothing have no value.
     """
-    rows = places(hard_ones(reference), errors.conditions)
-    added = (errors.under - errors.clean[:, :, None, None]).sum(3)[:, :, rows]
-    below = (reference.under - reference.clean[:, :, None, None]).sum(3)[:, :, rows]
+    names = hard_ones(reference)
+    added, below = ((part.only(*names).under - part.clean[:, :, None, None]).sum(3) for part in (errors, reference))
     return torch.where(below > 0, added / below, torch.nan).mean(2)
 
 

@@ -45,14 +45,19 @@ def test_each_picture_and_network_by_itself():
 
 def test_corrupted_and_distorted_pictures_are_libs():
     x, labels = pictures()
-    models = [Brightest()]
-    found = page.named_corrupted(models, x, labels, "impulse", "cpu")
+    models = (Brightest(),)
+    found = page.named_corrupted(page.Group(models), x, labels, "impulse", "cpu")
     for at, severity in enumerate(page.SEVERITIES):
         seen = corrupt(x.float() / 255, "impulse", severity, torch.Generator().manual_seed(severity))
         assert torch.equal(found[:, at], page.named(models, seen, labels))
-    found = page.named_distorted(models, x, labels, "top, padded", "cpu")
+    found = page.named_distorted(page.Group(models), x, labels, "top, padded", "cpu")
     for at, size in enumerate(SWEEP):
         assert torch.equal(found[:, at], page.named(models, distort(x.float() / 255, "top", "padded", size), labels))
+
+
+def test_a_group_is_keyed_by_its_weights():
+    one, same, other = (page.Group((Brightest(sign),)).fingerprint for sign in (1.0, 1.0, 2.0))
+    assert one == same != other
 
 
 def made_rights():
@@ -80,14 +85,15 @@ def test_a_study_measures_every_network_under_every_condition(tmp_path, monkeypa
     monkeypatch.setattr(page, "NETWORKS", ("SimSiam", "untrained"))
     study = study_for(book.start("16_corruptions", profile="smoke", device="cpu"), **KNOBS)
     seeds = len(study.scale.seeds)
-    corrupted = page.corrupted_rights(study)
+    group = page.group_of(study)
+    corrupted = page.corrupted_rights(study, group)
     assert corrupted.under.shape == (2, seeds, 19, 5, 8)
     assert corrupted.conditions == COMMON + EXTRA
     images, labels = page.tested(study)
     model = study.probe(study.encoder("untrained", 1))
-    alone = page.named_corrupted([model], images, labels, "frost", study.device)
+    alone = page.named_corrupted(page.Group((model,)), images, labels, "frost", study.device)
     assert torch.equal(corrupted.under[1, 1, corrupted.conditions.index("frost")], alone[0])
     assert torch.equal(corrupted.clean[1, 1], page.named([model], images.float() / 255, labels)[0])
-    distorted = page.distorted_rights(study)
+    distorted = page.distorted_rights(study, group)
     assert distorted.conditions == tuple(SUBSETS)
     assert distorted.under.shape == (2, seeds, 8, len(SWEEP), 8)

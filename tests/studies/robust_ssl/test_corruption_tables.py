@@ -131,6 +131,14 @@ def test_a_corruption_that_costs_the_reference_nothing_is_left_out():
     reference = made(under, clean, noise=0.0).of("supervised")
     assert page.ALL[3] not in tables.hard_ones(reference)
     assert len(tables.hard_ones(reference)) == 18
+    rest = made(under, clean, noise=0.0).of("BYOL")
+    kept = [place for place in range(19) if place != 3]
+    wanted = relative_mean_corruption_error(
+        rest.under[0, 0, kept], clean[1].item(), reference.under[0, 0, kept], clean[at].item()
+    )
+    assert tables.formula_relative(rest, reference)[0, 0].item() == pytest.approx(wanted, rel=1e-4)
+    some = rest.only(*tables.hard_ones(reference))
+    assert torch.equal(tables.formula_relative(some, reference), tables.formula_relative(rest, reference))
     with pytest.raises(WorkbookError, match="a reference that learnt"):
         tables.hard_ones(made(under * 0 + 20, clean).of("supervised"))
 
