@@ -43,6 +43,7 @@ from lib.studies.robust_ssl.corruption_tables import (
     smallest_step,
 )
 from lib.studies.robust_ssl.corruptions_page import (
+    CORRUPTION_SIZES,
     PRINTED_AS,
     SHARED,
     against_supervised,
@@ -55,6 +56,7 @@ from lib.studies.robust_ssl.corruptions_page import (
     printed_errors,
     released_metric,
     saturation_ungraded,
+    scatter_corruptions,
     slips_gap,
 )
 from lib.studies.robust_ssl.data import (
@@ -122,6 +124,7 @@ from lib.studies.robust_ssl.views import (
 __all__ = [
     "CONFORMAL",
     "CONSTANTS",
+    "CORRUPTION_SIZES",
     "CircleNetwork",
     "CollapseWatch",
     "DOMAINS",
@@ -202,6 +205,7 @@ __all__ = [
     "resultant",
     "rights",
     "saturation_ungraded",
+    "scatter_corruptions",
     "sensitivity",
     "slips_gap",
     "small_crops",

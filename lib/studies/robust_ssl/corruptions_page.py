@@ -3,8 +3,10 @@
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from matplotlib.axes import Axes
 from torch import Tensor
 
+from lib.book import plots
 from lib.evaluation.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from lib.evaluation.effects import rank_correlation
 from lib.papers import table
@@ -22,8 +24,16 @@ from lib.studies.robust_ssl.released_slips import (
     repository_relative_mce,
     repository_relative_mce_supervised,
 )
-from lib.transforms.corruptions import COMMON, EXTRA
+from lib.studies.robust_ssl.study import SIZES
+from lib.transforms.corruptions import COMMON, EXTRA, FAMILIES
 from lib.transforms.distortions import MAGNITUDE
+
+# Of the study's sizes those that page 16 needs: it looks at encoders of objects alone.
+USED = (
+    *("side", "learn", "held", "test", "width", "stem", "hidden", "dim", "prototypes", "queue", "momentum"),
+    *("small_crops", "batch", "steps", "tune_steps", "rates", "probe_steps", "seeds"),
+)
+CORRUPTION_SIZES = {name: SIZES[name] for name in USED}
 
 # The printed table's name of each network of ours that it has; its vision transformer has no counterpart here.
 PRINTED_AS = {
@@ -54,7 +64,7 @@ def released_metric() -> pd.DataFrame:
 
     The formulas take the supervised network, of clean error 100 - 76.13, for reference; 1 is as bad as that.
     """
-    printed, held = table("robust_ssl", "ImageNet-C"), table("robust_ssl", "ImageNet-C metric")["relative mCE"]
+    printed, held = table("robust_ssl", "ImageNet-C"), table("robust_ssl", "ImageNet-C metric").loc["relative mCE"]
     reference = five_times(printed_errors("supervised")[0])
     rows = []
     for name in printed.index:
@@ -150,3 +160,14 @@ def explorer_grid(errors: Errors, rates: tuple[Tensor, Tensor], pictures: dict[s
     clean, under = rates
     found["EER"] = torch.cat([clean[0].expand(len(ALL), 1), under[0]], 1).tolist()
     return found | {name: small_picture(image, {"object": 32, "face": 64}[name]) for name, image in pictures.items()}
+
+
+def scatter_corruptions(axis: Axes, across: Tensor, up: Tensor) -> None:
+    """Draw the nineteen corruptions as named points (19,) in the book's order, marked by their family."""
+    for index, (kind, names) in enumerate([*FAMILIES.items(), ("four more", EXTRA)]):
+        style = {"color": plots.COLOURS[index], "marker": plots.MARKERS[index]}
+        rows = [ALL.index(name) for name in names]
+        axis.scatter(across[rows], up[rows], label=kind, **style)
+        for row, name in zip(rows, names, strict=True):
+            place = {"textcoords": "offset points", "xytext": (3, 3), "fontsize": 8}
+            axis.annotate(name.replace("_", " "), (float(across[row]), float(up[row])), **place)
