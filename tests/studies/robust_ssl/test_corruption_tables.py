@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lib.book import plots
 from lib.book.ledger import judge
 from lib.errors import WorkbookError
 from lib.evaluation.corruption_error import relative_mean_corruption_error
@@ -227,6 +228,15 @@ def test_the_grid_is_small_and_starts_clean():
     assert grid["EER"][0][0] == 3
     assert torch.tensor(grid["face"]).shape == (64, 64, 3)
     assert torch.tensor(grid["object"]).min() == 255
+
+
+def test_every_corruption_is_drawn_once():
+    axis = plots.panels()[1][0, 0]
+    page.scatter_corruptions(axis, torch.arange(19.0), torch.arange(19.0).flip(0))
+    assert [len(part.get_offsets()) for part in axis.collections] == [3, 4, 4, 4, 4]
+    assert {text.get_text() for text in axis.texts} == {name.replace("_", " ") for name in page.ALL}
+    places = {text.get_text(): text.xy for text in axis.texts}
+    assert places["saturate"] == (page.ALL.index("saturate"), 18 - page.ALL.index("saturate"))
 
 
 def test_intervals_are_the_books():
