@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lib.errors import WorkbookError, choices
-from lib.transforms.conformal import Moebius, Tilt, plane, warp
+from lib.transforms.conformal import Moebius, Tilt, displacement, plane, warp
 
 DIRECTIONS = {"left": -1, "right": 1, "top": -1j, "bottom": 1j}  # of c, as the released library names them
 SUBSETS = {f"{way}, {ground}": (way, ground) for ground, way in itertools.product(("black", "padded"), DIRECTIONS)}
@@ -30,6 +30,17 @@ def tilt(x: Tensor, direction: str, background: str = "black", degrees: float = 
     away = -complex(_known(direction)).conjugate()  # Moebius's map enlarges where Re(c z) is largest
     setting = (torch.full((1,), value, device=x.device) for value in (math.radians(degrees), cmath.phase(away)))
     return warp(x, Tilt(*setting)(plane(*x.shape[2:], x.device)[None])[0], background)
+
+
+def degrees_as_strong(magnitude: float = MAGNITUDE) -> float:
+    """The angle of `tilt` that moves points as far, root mean square over the square, as Moebius's |c|; bisected."""
+    wanted = displacement(Moebius(torch.tensor([complex(magnitude)]))).item()
+    low, high = 0.0, 60.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        found = displacement(Tilt(torch.tensor([math.radians(middle)]), torch.zeros(1))).item()
+        low, high = (middle, high) if found < wanted else (low, middle)
+    return (low + high) / 2
 
 
 def _known(direction: str) -> complex:

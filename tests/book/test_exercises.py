@@ -230,6 +230,30 @@ def ratio_of_sums(errors, clean, reference, reference_clean):
     return (errors - clean).sum() / (reference - reference_clean).sum()
 
 
+def read_once_more(w, c, d):
+    return w / (c * w + d)
+
+
+def undo_with_the_same_sign(w, c, d):
+    return d * w / (1 + c * w)
+
+
+def undo_without_d(w, c, d):
+    return w / (1 - c * w)
+
+
+def map_first_crop_later(c, s, t):
+    return s + t * c, t, c, 1
+
+
+def crop_above_only(c, s, t):
+    return s, t, c * s, 1
+
+
+def crop_without_map(c, s, t):
+    return s, t, 0, 1
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -261,6 +285,16 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
     "15-2": [(rows_only, "columns"), (columns_last, "end with the rows"), (one_round, "repeat")],
     "16-1": [(contrast_of_the_batch, "batch"), (contrast_to_gray, "channel"), (contrast_unbounded, "within")],
     "16-2": [(clean_subtracted_once, "five times"), (one_clean_error, "its own"), (ratio_of_sums, "ratios")],
+    "17-1": [
+        (read_once_more, "once more"),
+        (undo_with_the_same_sign, "other sign"),
+        (undo_without_d, "multiplies w"),
+    ],
+    "17-2": [
+        (map_first_crop_later, "other way round"),
+        (crop_above_only, "1 + c t"),
+        (crop_without_map, "where is c"),
+    ],
     "11-1": [(own_vote, "for itself"), (left_out_in_per_cent, "per cent"), (one_neighbour_more, "not k + 1")],
     "11-2": [(images_drawn_alone, "trainings"), (trainings_drawn_alone, "images")],
 }

@@ -3,6 +3,7 @@
 The one door of the pages: `study_for(run)` gives the trainings, all else works on what it gives.
 """
 
+from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.studies.dar_sfrl.ablations_page import (
     ABLATION_SIZES,
     VARIANTS,
@@ -52,6 +53,7 @@ from lib.studies.dar_sfrl.degradation_page import (
     expanded_nt_xent,
     given_to,
     page_study,
+    restoration_gain,
     restored_quality,
     seconds_an_iteration,
     separation,
@@ -109,12 +111,10 @@ from lib.studies.dar_sfrl.robust_contrast import NormedTrunk, RobustContrasted, 
 from lib.studies.dar_sfrl.study import (
     ABLATIONS,
     DEFENCES,
-    EXPRESSIONS,
     METHODS,
     SIZES,
     UNITS,
     DARStudy,
-    Labelled,
     pairs_for,
     removals,
     study_for,
@@ -126,6 +126,7 @@ from lib.studies.dar_sfrl.training import (
     LOSSES,
     PAPER,
     RELEASED,
+    STEPWISE,
     Network,
     Objective,
     Unrolled,
@@ -161,7 +162,6 @@ __all__ = [
     "KINDS",
     "LEVELS",
     "LOSSES",
-    "Labelled",
     "LossWeights",
     "METHODS",
     "MoCo",
@@ -180,6 +180,7 @@ __all__ = [
     "Purified",
     "READ_FROM",
     "RELEASED",
+    "STEPWISE",
     "RELEASED_PROBE",
     "RegionAgreement",
     "RegionTrunk",
@@ -255,6 +256,7 @@ __all__ = [
     "ratio",
     "removals",
     "restored",
+    "restoration_gain",
     "restored_quality",
     "robust_contrast",
     "seconds_an_iteration",

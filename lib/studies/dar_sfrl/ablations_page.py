@@ -18,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from torch import LongTensor, Tensor, nn
 
 from lib.book import plots
+from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.evaluation.intervals import wilson
 from lib.evaluation.two_way_bootstrap import over_seeds
 from lib.interval import Interval
@@ -26,8 +27,8 @@ from lib.studies.dar_sfrl.adversarial import TrunkClassifier
 from lib.studies.dar_sfrl.attacks import SEVEN, attack, objective_for, withstood
 from lib.studies.dar_sfrl.evaluation import Probe, features_of
 from lib.studies.dar_sfrl.networks import Pixels, Restorer
-from lib.studies.dar_sfrl.study import EXPRESSIONS, DARStudy
-from lib.studies.dar_sfrl.training import PAPER, Objective
+from lib.studies.dar_sfrl.study import DARStudy
+from lib.studies.dar_sfrl.training import STEPWISE, Objective
 
 # The variants of Table 4 and Figs 5 and 7 by `DARStudy.ablation`'s words, from none of the two parts to both.
 VARIANTS = {
@@ -123,7 +124,7 @@ class Bench:
 
 
 def restored(
-    study: DARStudy, objective: Objective = PAPER, seeds: Sequence[int] = (), **changes: object
+    study: DARStudy, objective: Objective = STEPWISE, seeds: Sequence[int] = (), **changes: object
 ) -> list[Pixels]:
     """Encoders of restored pixels, one of each seed (none given: the study's), all trained for `ablation_steps`.
 

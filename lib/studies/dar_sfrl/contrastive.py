@@ -14,6 +14,7 @@ from lib.losses.joint_embedding import queued_contrast
 from lib.models.encoders import projector
 from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.losses import nt_xent
+from lib.studies.dar_sfrl.training import head
 from lib.studies.dar_sfrl.views import CROPS, FaceViews
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics
@@ -31,6 +32,22 @@ class Contrasted(nn.Module):
         super().__init__()
         self.trunk = FaceTrunk(width)
         self.head = projector(self.trunk.features_at(side), hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Raw projections (n, dim) of images in [0,1]."""
+        return self.head(self.trunk(x))
+
+
+class FaceContrasted(nn.Module):
+    """A trunk with PCL's head, whose batch normalisation keeps features apart; `trunk` is what stays.
+
+    Without it, at the temperature of 0.07, the trunk gives all faces one feature and the loss stays at chance.
+    """
+
+    def __init__(self, side: int = 64, width: int = 64, hidden: int = 2048, dim: int = 512):
+        super().__init__()
+        self.trunk = FaceTrunk(width)
+        self.head = head(self.trunk.features_at(side), hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Raw projections (n, dim) of images in [0,1]."""
@@ -63,7 +80,7 @@ class FaceContrast:
     views: FaceViews = CROPS
     temperature: float = 0.07
 
-    def __call__(self, model: Contrasted, index: LongTensor, generator: Generator) -> Metrics:
+    def __call__(self, model: FaceContrasted, index: LongTensor, generator: Generator) -> Metrics:
         """{"loss"} on the images `index` (b,)."""
         x = pixels_of(self.images, index, model)
         return {"loss": nt_xent(model(self.views.pair(x, generator)), self.temperature)}

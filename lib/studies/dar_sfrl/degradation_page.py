@@ -120,6 +120,11 @@ def separation(restorer: Restorer, learn: Degraded, test: Degraded) -> dict[str,
     return told
 
 
+def restoration_gain(restorer: Restorer, faces: Degraded) -> Tensor:
+    """The PSNR (n,) in dB that restoration wins on degraded faces; negative where it loses."""
+    return _psnr(_restore(restorer, faces.given), faces.clean) - _psnr(faces.given, faces.clean)
+
+
 def _restore(restorer: Restorer, images: Tensor, batch: int = 64) -> Tensor:
     device = next(restorer.parameters()).device
     with evaluating(restorer):

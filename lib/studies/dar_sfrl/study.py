@@ -1,7 +1,7 @@
 """DAR-SFRL as pages 09 to 11 share it: one table of sizes, one choice of data, trainings that are kept."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from types import SimpleNamespace
 
@@ -9,17 +9,16 @@ import torch
 from torch import LongTensor, Tensor, nn
 
 from lib.book.run import Run, per_profile
-from lib.data.datasets.expressions import VOTES
+from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.data.loading import load
 from lib.data.pairs import without_people
-from lib.data.parts import deal_people
 from lib.data.procedural_faces.parameters import ACTION_UNITS
 from lib.data.sets import ImageSet, Pairs
 from lib.errors import WorkbookError, choices
 from lib.seeds import seeded
 from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
-from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, MoCo, SimCLR
+from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, FaceContrasted, MoCo, SimCLR
 from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
 from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle, train_facecycle
@@ -29,9 +28,9 @@ from lib.studies.dar_sfrl.no_dafr import FacePart, NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
 from lib.studies.dar_sfrl.robust_contrast import ROBUST, RobustContrasted, robust_contrast, robust_trunk
-from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, PAPER, RELEASED, Network, Objective, train_dar
+from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, RELEASED, STEPWISE, Network, Objective, train_dar
 from lib.studies.pages import for_page, official_pairs
-from lib.training.batches import resize_uint8
+from lib.training.labelled import PARTS, Labelled, coloured, drawn, expression_parts
 from lib.training.loop import Loss, Measure, Recipe, Trained, fit
 
 # Rows for `run.scale`, the same on all three pages, so that a network is trained once for all of them. The source:
@@ -71,20 +70,6 @@ SIZES = {
     "probe_epochs": per_profile(3, 60, 300, 300),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
 }
-# Fig 6's order; what other sets call the same.
-EXPRESSIONS = ("Surprise", "Fear", "Disgust", "Happiness", "Sadness", "Anger", "Neutral")
-CALLED = {
-    "surprise": 0,
-    "fear": 1,
-    "disgust": 2,
-    "happiness": 3,
-    "happy": 3,
-    "sadness": 4,
-    "sad": 4,
-    "anger": 5,
-    "angry": 5,
-    "neutral": 6,
-}
 UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
 PRESENT = 0.3  # intensity from which a unit counts as present
 METHODS = (
@@ -103,74 +88,9 @@ DEFENCES = ("DiffPure", *ROBUST, "TRADES")
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
 
-@dataclass(frozen=True, eq=False)
-class Labelled:
-    """Parts by name ("learn", "held", "test") of images (n, 3, side, side) uint8 and labels (n,)."""
-
-    images: dict[str, Tensor]
-    labels: dict[str, LongTensor]
-    classes: tuple[str, ...]
-
-    def part(self, name: str, most: int | None = None) -> tuple[Tensor, LongTensor]:
-        """Up to `most` images in [0,1] of a part, and their labels."""
-        if name not in self.images:
-            raise WorkbookError(f"The parts are {choices(list(self.images))}, not '{name}': choose one.")
-        return self.images[name][:most].float() / 255, self.labels[name][:most]
-
-
-def majority(votes: Tensor) -> LongTensor:
-    """FER+'s votes (n, 10) to classes of `EXPRESSIONS` (n,); -1 where no vote leads or another word does."""
-    place = torch.tensor([CALLED.get(name, -1) for name in VOTES])
-    top = votes.topk(2, dim=1)
-    leads = (top.values[:, 0] > top.values[:, 1]) & (top.values[:, 0] > 0)
-    return place[top.indices[:, 0]].where(leads, -1)
-
-
-def classes_of(images: ImageSet) -> LongTensor:
-    """The expression (n,) of each picture, -1 where it has none: by FER+, by the set's classes, or exact."""
-    if "votes" in images.attributes:
-        return majority(images.attributes["votes"])
-    if "expression" in images.attributes:
-        kaggle = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-        return torch.tensor([CALLED[name] for name in kaggle])[images.attributes["expression"]]
-    place = [CALLED.get(name.lower(), -1) for name in images.classes]
-    if -1 in place and max(place) < 0:
-        raise WorkbookError(f"'{images.name}' knows no expression: take fer2013 or raf_db.")
-    return torch.tensor(place)[images.labels]
-
-
-def coloured(images: ImageSet, index: LongTensor, side: int) -> Tensor:
-    """Pictures as uint8 (k, 3, side, side); gray ones three times."""
-    found = resize_uint8(images, index, side)
-    return found.expand(-1, 3, -1, -1).contiguous() if found.shape[1] == 1 else found
-
-
 def expressions_for(run: Run, scale: SimpleNamespace) -> Labelled:
     """FER2013 by FER+'s majority and in its official splits; at smoke procedural faces, people in one part only."""
-    images = for_page(run, "fer2013")
-    classes = classes_of(images)
-    known = classes >= 0
-    splits = dict(images.splits)
-    if "public_test" in splits:
-        parts = {"learn": splits["train"], "held": splits["public_test"], "test": splits["private_test"]}
-    else:
-        train, test = splits["train"], splits.get("test", splits.get("val"))
-        if "expression" in images.attributes:  # the labels are people
-            parts = deal_people(images.labels, train, {"held": scale.held, "learn": -1})
-        else:
-            mixed = drawn(train, len(train))
-            parts = {"held": mixed[: scale.held], "learn": mixed[scale.held :]}
-        parts |= {"test": test}
-    parts = {name: index[known[index]] for name, index in parts.items()}
-    parts = {name: drawn(parts[name], getattr(scale, name)) for name in ("learn", "held", "test")}
-    pixels = {name: coloured(images, index, scale.side) for name, index in parts.items()}
-    return Labelled(pixels, {name: classes[index] for name, index in parts.items()}, EXPRESSIONS)
-
-
-def drawn(index: LongTensor, most: int) -> LongTensor:
-    """Up to `most` of the positions, always the same random ones."""
-    order = torch.randperm(len(index), generator=torch.Generator().manual_seed(0))
-    return index[order[:most]]
+    return expression_parts(for_page(run, "fer2013"), {name: getattr(scale, name) for name in PARTS}, scale.side)
 
 
 def faces_for(run: Run, scale: SimpleNamespace) -> tuple[Tensor, LongTensor]:
@@ -262,16 +182,20 @@ class DARStudy(Study):
         s = self.scale
         return replace(Network(s.side, hidden=s.hidden, dim=s.dim, mixer=s.mixer), **changes)
 
-    def dar(self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object) -> Trained:
+    def dar(
+        self, seed: int = 0, objective: Objective = STEPWISE, steps: int | None = None, **changes: object
+    ) -> Trained:
         """A restorer's training; steps: None for the main length. changes: fields of `Network`."""
         images, people = self.faces
+        if len(objective.steps) == 1:  # nothing to alternate
+            objective = objective.but(alternating=False)
         recipe = self.recipe(steps or self.scale.dar_steps, self.scale.dar_batch, 1e-3, seed=seed, clip=1.0)
         objective = objective.but(pose_negatives=self.scale.pose_negatives)
         known = people if objective.target == "person" else None
         return self.trained_anywhere(train_dar, images, self.network(**changes), objective, recipe, known, None)
 
     def restorer(
-        self, seed: int = 0, objective: Objective = PAPER, steps: int | None = None, **changes: object
+        self, seed: int = 0, objective: Objective = STEPWISE, steps: int | None = None, **changes: object
     ) -> nn.Module:
         """The trained restorer, frozen, on the run's device."""
         trained = self.dar(seed, objective, steps, **changes)
@@ -298,10 +222,12 @@ class DARStudy(Study):
             elif name in ROBUST:
                 model = RobustContrasted(name, **sizes, hidden=2 * s.hidden, dim=s.dim)
                 loss = robust_contrast(name, images, s.inner_steps)
-            elif name in ("SimCLR", "MoCo", "baseline"):
+            elif name == "baseline":
+                model = FaceContrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
+                loss = FaceContrast(images)
+            elif name in ("SimCLR", "MoCo"):
                 model = Contrasted(**sizes, hidden=2 * s.hidden, dim=s.dim)
-                losses = {"SimCLR": SimCLR, "MoCo": partial(MoCo, model=model, queue=s.queue), "baseline": FaceContrast}
-                loss = losses[name](images)
+                loss = SimCLR(images) if name == "SimCLR" else MoCo(images, model, s.queue)
             else:
                 raise WorkbookError(
                     f"'{name}' is not trained without labels here: choose PCL, SimCLR, RoCL, FaceCycle..."
@@ -313,7 +239,8 @@ class DARStudy(Study):
             "FaceCycle": s.cycle_steps,
             **dict.fromkeys(ROBUST, s.robust_steps),
         }.get(name, s.ssl_steps)
-        recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
+        rate = 3e-4 if name == "PCL" else 1e-3  # at 1e-3 PCL's encoder collapses: its face loss stays at chance
+        recipe = self.recipe(steps, s.batch, rate, seed=seed, clip=1.0, warmup=steps // 20)
         if name == "FaceCycle":  # its identity stage takes half as long, as in the source
             again = replace(recipe, steps=max(1, steps // 2), warmup=steps // 40)
             return self.trained_anywhere(train_facecycle, loss, model, recipe, again)
@@ -325,11 +252,11 @@ class DARStudy(Study):
         if name not in ABLATIONS:
             raise WorkbookError(f"The ablations are {choices(ABLATIONS)}, not '{name}': choose one.")
         if name in ("full", "no NOCL"):
-            return self.dar(seed, PAPER if name == "full" else PAPER.but(losses=("mae",)), s.ablation_steps)
+            return self.dar(seed, STEPWISE if name == "full" else STEPWISE.but(losses=("mae",)), s.ablation_steps)
         sizes = {"side": s.side, "width": s.width, "dim": s.dim}
         with seeded(seed):
             if name == "baseline":
-                model, loss = Contrasted(**sizes, hidden=2 * s.hidden), FaceContrast(images)
+                model, loss = FaceContrasted(**sizes, hidden=2 * s.hidden), FaceContrast(images)
             else:
                 epoch = max(1, len(images) // s.dar_batch)
                 model, loss = Split(**sizes, hidden=s.hidden, epoch=epoch), NoiseOrthogonal(images)
@@ -419,9 +346,9 @@ class DARStudy(Study):
                 word = f"short {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
             for stages in (1, 2, 3, 4, 5):
-                jobs[f"K {stages} {seed}"] = partial(self.dar, seed, PAPER, short, stages=stages)
+                jobs[f"K {stages} {seed}"] = partial(self.dar, seed, STEPWISE, short, stages=stages)
             for operator in ("CNN", "LSTM", "Transformer"):
-                jobs[f"M {operator} {seed}"] = partial(self.dar, seed, PAPER, short, operator=operator)
+                jobs[f"M {operator} {seed}"] = partial(self.dar, seed, STEPWISE, short, operator=operator)
         jobs["surrogate"] = self.classifier
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
@@ -430,9 +357,9 @@ class DARStudy(Study):
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
-            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, PAPER.but(losses=losses), short)
+            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, STEPWISE.but(losses=losses), short)
         for name, change in DIFFERENCES.items():
-            jobs[f"difference {name}"] = partial(self.dar, 0, PAPER.but(**change), short)
+            jobs[f"difference {name}"] = partial(self.dar, 0, STEPWISE.but(**change), short)
         return jobs
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import seaborn
 import torch
 from matplotlib.axes import Axes
 from torch import BoolTensor, LongTensor, Tensor
@@ -68,19 +69,23 @@ def shown(interval: Interval, digits: int = 1) -> str:
 
 def draw_confusions(axes: Sequence[Axes], tables: dict[str, Tensor], names: Sequence[str]) -> None:
     """Confusion matrices of counts (classes, classes), one an axis: colour by row, counts in the cells (Fig 6)."""
-    places = [at + 0.5 for at in range(len(names))]
     for axis, (title, table) in zip(axes, tables.items(), strict=True):
         shares = table / table.sum(1, keepdim=True).clamp_min(1)
-        axis.pcolormesh(shares.numpy(), cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=0.5)
-        for row, column in torch.cartesian_prod(*(torch.arange(len(names)),) * 2).tolist():
-            ink = "white" if shares[row, column] > 0.5 else "black"
-            middle = {"ha": "center", "va": "center", "fontsize": 8, "color": ink}
-            axis.text(places[column], places[row], str(int(table[row, column])), **middle)
-        axis.set(title=title, xticks=places, yticks=places, xlabel="answer")
-        axis.set_xticklabels(names, rotation=90)
         first = axis.get_subplotspec().is_first_col()
-        axis.set_yticklabels(names if first else [])
-        axis.set_ylabel("true" if first else "")
+        seaborn.heatmap(
+            shares.numpy(),
+            annot=table.int().numpy(),
+            fmt="d",
+            annot_kws={"fontsize": 8},
+            vmin=0,
+            vmax=1,
+            cmap="Blues",
+            linewidths=0.5,
+            cbar=False,
+            xticklabels=list(names),
+            yticklabels=list(names) if first else False,
+            ax=axis,
+        )
+        axis.set(title=title, xlabel="answer", ylabel="true" if first else "")
+        axis.tick_params(axis="x", rotation=90)
         axis.tick_params(axis="both", labelsize=8, length=0)
-        axis.invert_yaxis()
-        axis.grid(False)

@@ -42,6 +42,16 @@ def forward_splat(x: Tensor, c: Tensor) -> Tensor:
     return out
 
 
+def chained_in_place(z: Tensor, a: complex, b: complex, c: complex, d: complex) -> Tensor:
+    """models/ssl.py: (a z + b) / (c z + d) whose numerator is made in place, so that the denominator sees it, not z.
+
+    z of any shape, complex. It is (a z + b) / (c (a z + b) + d): harmless only because the file has a = 1 and b = 0.
+    """
+    z = z.clone()  # the caller's own points stay; the file changes those too
+    numerator = z.mul_(a).add_(b)
+    return numerator / (c * z + d)
+
+
 def repository_mce(errors: Tensor) -> float:
     """evaluation/metric.py: the "mCE" against a reference that always errs, so the plain mean of errors in per cent.
 

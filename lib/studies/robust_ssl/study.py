@@ -1,6 +1,7 @@
 """The slides' joint embeddings as pages 15 to 17 share them: one table of sizes, one choice of data, kept trainings."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from lib.studies.robust_ssl.families import METHODS, REMOVALS, Settings, family
 from lib.studies.robust_ssl.networks import Encoder, Sizes
 from lib.studies.robust_ssl.probes import LinearProbe, ProbeRecipe, judged, probe_from
 from lib.studies.robust_ssl.training import CollapseWatch, Plan, train_classifier, train_family
+from lib.studies.robust_ssl.view_settings import SIMCLR_PRETRAINING
 from lib.studies.robust_ssl.views import LEFT_OUT, STANDARD, AnyViews, left_out
 from lib.training.loop import Recipe, Trained
 from lib.transforms.conformal_views import KINDS, ConformalViews
@@ -41,6 +43,7 @@ SIZES = {
     "short_steps": per_profile(1, 200, 1000, 5000),
     "tune_steps": per_profile(1, 200, 1000, 5000),
     "domain_steps": per_profile(1, 300, 4000, 40_000),
+    "face_steps": per_profile(1, 500, 4000, 40_000),
     "rates": per_profile([1e-3], [1e-3, 3e-3, 1e-2], [3e-4, 1e-3, 3e-3], [3e-4, 1e-3, 3e-3]),
     "probe_steps": per_profile(3, 100, 100, 100),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
@@ -48,7 +51,23 @@ SIZES = {
 DOMAINS = ("objects", "faces")
 DECAY = 1e-4  # of the weights, in every training
 WATCHED = 1000  # held-out pictures on which collapse is watched
-CONFORMAL = {kind: ConformalViews(kind, 0.8, (0.1, 0.3), views=STANDARD) for kind in KINDS}  # DINO's p and |c|
+# DINO's p and |c|, which are the library's too; "released" has those of SimCLR's file. All keep the page's own colours.
+CONFORMAL = {kind: ConformalViews(kind, 0.8, (0.1, 0.3), views=STANDARD) for kind in KINDS}
+CONFORMAL["released"] = replace(SIMCLR_PRETRAINING, views=STANDARD)
+TRAINED_VIEWS = {"SimCLR": (*KINDS, "released"), "DINO": ("moebius", "log")}  # the controls train SimCLR alone
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A training by its length and what is trained, as the arguments of `SSLStudy.ssl`."""
+
+    steps: int
+    method: str
+    seed: int = 0
+    views: AnyViews = STANDARD
+    domain: str = "objects"
+    without: str | None = None
+    rate: float | None = None
 
 
 class SSLStudy(Study):
@@ -60,7 +79,7 @@ class SSLStudy(Study):
         return {}
 
     @cached_property
-    def read(self) -> dict[tuple, Trained]:
+    def read(self) -> dict[Asked, Trained]:
         """The trainings read so far, by what was asked for."""
         return {}
 
@@ -125,42 +144,39 @@ class SSLStudy(Study):
         """
         steps = self.scale.steps if domain == "objects" else self.scale.domain_steps
         steps = self.scale.short_steps if without else steps
-        return self.ssl_of(steps, method, seed, views, domain, without, rate)
+        return self.trained(Asked(steps, method, seed, views, domain, without, rate))
 
-    def ssl_of(
-        self, steps: int, method: str, seed: int, views: AnyViews, domain: str, without: str | None, rate: float | None
-    ) -> Trained:
+    def trained(self, asked: Asked) -> Trained:
         """A training of so many steps, read once in a session."""
-        asked = (steps, method, seed, views, domain, without, rate)
         if asked not in self.read:
-            self.read[asked] = self._ssl_of(*asked)
+            plan = self.plan_of(asked.method, asked.views, asked.without)
+            recipe = self.descent(asked.steps, asked.rate or self.tuned_rate(asked.method), asked.seed)
+            watch = self.watch(asked.method) if asked.domain == "objects" else None
+            images = self.pretraining(asked.domain)
+            self.read[asked] = self.trained_anywhere(train_family, images, plan, recipe, watch)
         return self.read[asked]
-
-    def _ssl_of(
-        self, steps: int, method: str, seed: int, views: AnyViews, domain: str, without: str | None, rate: float | None
-    ) -> Trained:
-        plan = self.plan_of(method, views, without)
-        recipe = self.descent(steps, rate or self.tuned_rate(method), seed)
-        watch = self.watch(method) if domain == "objects" else None
-        return self.trained_anywhere(train_family, self.pretraining(domain), plan, recipe, watch)
 
     def short(self, method: str, seed: int = 0, without: str | None = None) -> Trained:
         """A short training with all parts, or without one: what the collapse runs compare."""
-        return self.ssl_of(self.scale.short_steps, method, seed, STANDARD, "objects", without, None)
+        return self.trained(Asked(self.scale.short_steps, method, seed, without=without))
 
     def left_out(self, name: str | None, seed: int = 0, domain: str = "objects", method: str = "SimCLR") -> Trained:
         """A training of `domain_steps` without that augmentation; None: with all of them."""
         views = left_out(name) if name else STANDARD
-        return self.ssl_of(self.scale.domain_steps, method, seed, views, domain, None, None)
+        return self.trained(Asked(self.scale.domain_steps, method, seed, views, domain))
 
     def rate_accuracies(self, method: str) -> dict[float, float]:
         """Held-out accuracy of the linear probe for each of the rates, after `tune_steps`."""
         family(method)
         found = {}
         for rate in self.scale.rates:
-            trained = self.ssl_of(self.scale.tune_steps, method, 0, STANDARD, "objects", None, rate)
+            trained = self.trained(Asked(self.scale.tune_steps, method, rate=rate))
             found[rate] = float(self.fitted(self.encoder_from(trained))["accuracies"].max())
         return found
+
+    def on_faces(self, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
+        """SimCLR on faces for `face_steps`: what page 17 reads for pose."""
+        return self.trained(Asked(self.scale.face_steps, "SimCLR", seed, views, "faces"))
 
     def tuned_rate(self, method: str) -> float:
         """The rate of the best held-out accuracy, the lowest of equals."""
@@ -211,6 +227,18 @@ class SSLStudy(Study):
         """
         return probe_from(encoder, self.fitted(encoder, domain, recipe)).to(self.run.device)
 
+    def conformal_plan(self) -> dict[str, Callable[[], object]]:
+        """What page 17 trains beside the encoders of page 15, by name."""
+        jobs: dict[str, Callable[[], object]] = {}
+        for method, kinds in TRAINED_VIEWS.items():
+            for seed in self.scale.seeds:
+                for kind in kinds:
+                    jobs[f"{kind} {method} {seed}"] = partial(self.ssl, method, seed, CONFORMAL[kind])
+        for seed in self.scale.seeds:
+            jobs[f"pose standard {seed}"] = partial(self.on_faces, seed)
+            jobs[f"pose moebius {seed}"] = partial(self.on_faces, seed, CONFORMAL["moebius"])
+        return jobs
+
     def plan(self) -> dict[str, Callable[[], object]]:
         """Every training of the three pages by name, those that a verdict needs first."""
         jobs: dict[str, Callable[[], object]] = {}
@@ -225,10 +253,7 @@ class SSLStudy(Study):
                 jobs[f"short {method} {seed}"] = partial(self.short, method, seed)
             for method, part in REMOVALS:
                 jobs[f"short {method} without {part} {seed}"] = partial(self.short, method, seed, part)
-        for seed in self.scale.seeds:
-            for kind, views in CONFORMAL.items():
-                for method in ("SimCLR", "DINO"):
-                    jobs[f"{kind} {method} {seed}"] = partial(self.ssl, method, seed, views)
+        jobs |= self.conformal_plan()
         for seed in self.scale.seeds:
             for domain in DOMAINS:
                 for name in (None, *LEFT_OUT):

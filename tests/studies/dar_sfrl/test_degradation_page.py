@@ -76,6 +76,7 @@ def test_separation_sees_a_residual_that_holds_all_the_noise_and_none_of_the_fac
     assert found["residual"].double().mean() > found["restored"].double().mean() + 0.2
     assert found["gain"].mean() > 0
     assert found["correlation"].shape == (80,)
+    torch.testing.assert_close(page.restoration_gain(Subtract(), test), found["gain"])
 
 
 def test_kinds_are_drawn_and_repeatable(faces):

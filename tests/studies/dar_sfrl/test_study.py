@@ -8,13 +8,9 @@ from lib.studies.dar_sfrl import train, training
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
 from lib.studies.dar_sfrl.study import (
     ABLATIONS,
-    EXPRESSIONS,
     ROBUST,
     SIZES,
     UNITS,
-    classes_of,
-    drawn,
-    majority,
     pairs_for,
     removals,
     study_for,
@@ -27,18 +23,6 @@ def study(tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "RUNS", tmp_path)
     monkeypatch.setattr(book, "show_table", lambda *given: None)
     return study_for(book.start("09_degradation", profile="smoke", device="cpu"))
-
-
-def test_votes_become_classes_in_the_order_of_fig_6():
-    votes = torch.zeros(6, 10, dtype=torch.long)
-    votes[0, 2] = 9  # surprise
-    votes[1, 6] = votes[1, 3] = 5  # a tie
-    votes[2, 7] = 8  # contempt, which none of the seven is
-    votes[3, 0] = 6  # neutral
-    votes[4] = -1  # no votes
-    votes[5, 4] = 4  # anger
-    assert majority(votes).tolist() == [0, -1, -1, 6, -1, 5]
-    assert EXPRESSIONS[5] == "Anger"
 
 
 def test_parts_share_no_person_and_no_picture(study):
@@ -98,8 +82,9 @@ def test_table_4_has_its_four_encoders_at_equal_steps(study):
     x = study.expressions.part("test", 2)[0]
     sizes = {name: study.ablation(name)(x).shape for name in ABLATIONS}
     assert sizes == {"baseline": (2, 8), "no NOCL": (2, 768), "no DAFR": (2, 8), "full": (2, 768)}
-    lengths = {len(study.ablation_training(name)["history"]["loss"]) for name in ABLATIONS}
-    assert lengths == {study.scale.ablation_steps}
+    lengths = {name: len(study.ablation_training(name)["history"]["loss"]) for name in ABLATIONS}
+    steps = study.scale.ablation_steps
+    assert lengths == dict.fromkeys(ABLATIONS, steps) | {"full": 3 * steps}  # a step for each of its parts
     full, three = study.ablation_training("full"), study.plan()["K 3 0"]()
     assert all(torch.equal(value, three["weights"][name]) for name, value in full["weights"].items())
     with pytest.raises(WorkbookError, match="The ablations are"):
@@ -142,16 +127,5 @@ def test_names_are_chosen_by_how_they_start():
         train.chosen(["MAE"], known)
 
 
-def test_drawn_positions_are_always_the_same():
-    index = torch.arange(100, 120)
-    assert torch.equal(drawn(index, 5), drawn(index, 5))
-    assert set(drawn(index, 50).tolist()) == set(index.tolist())
+def test_sizes_have_every_profile():
     assert set(SIZES["side"]) == {"smoke", "laptop", "gpu", "paper"}
-
-
-def test_a_set_without_expressions_is_told():
-    class People:
-        name, classes, attributes, labels = "people", ["Ann", "Bob"], {}, torch.tensor([0, 1])
-
-    with pytest.raises(WorkbookError, match="knows no expression"):
-        classes_of(People())

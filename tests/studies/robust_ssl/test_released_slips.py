@@ -9,6 +9,7 @@ from lib.papers import table
 from lib.studies.robust_ssl import view_settings
 from lib.studies.robust_ssl.released_slips import (
     SUPERVISED_ACCURACY,
+    chained_in_place,
     clamped_as_pixels,
     forward_splat,
     repository_mce,
@@ -103,3 +104,13 @@ def test_the_settings_are_the_files():
         (0.8, (0.1, 0.3), 1.0),
     ]
     assert isinstance(view_settings.SIMCLR_LINEAR, ConformalViews)
+
+
+def test_a_chain_in_place_spoils_the_denominator():
+    z = plane(5, 5)
+    a, b, c, d = 2, 0.2, 0.3, 1
+    above = a * z + b
+    assert torch.allclose(chained_in_place(z, a, b, c, d), above / (c * above + d))
+    assert torch.equal(z, plane(5, 5))  # the caller's points stay
+    assert not torch.allclose(chained_in_place(z, a, b, c, d), above / (c * z + d), atol=1e-2)
+    assert torch.allclose(chained_in_place(z, 1, 0, c, d), Moebius(torch.tensor([c + 0j]))(z)[0])

@@ -3,10 +3,11 @@ import torch
 
 from lib import cache
 from lib.book import run as book
+from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.errors import WorkbookError
 from lib.studies.robust_ssl import train
 from lib.studies.robust_ssl import training as trainings
-from lib.studies.robust_ssl.data import EXPRESSIONS, identity_parts, majority, probed_people
+from lib.studies.robust_ssl.data import identity_parts, probed_people
 from lib.studies.robust_ssl.study import CONFORMAL, METHODS, study_for
 from lib.training import loop
 
@@ -66,15 +67,6 @@ def test_identity_parts_deal_three_in_ten_to_the_test(study):
     owner = found.images["test"][:, 0, 0, 0].long() // 10
     assert torch.equal(torch.tensor([1, 3])[found.labels["test"]], owner)
     assert probed_people(torch.tensor([0, 0, 1, 2, 2, 2, 3]), 2).tolist() == [2, 0]
-
-
-def test_votes_become_expressions():
-    votes = torch.zeros(4, 10, dtype=torch.long)
-    votes[0, 2] = 9  # surprise
-    votes[1, 6] = votes[1, 3] = 5  # a tie
-    votes[2, 7] = 8  # contempt, which none of the seven is
-    votes[3, 0] = 6  # neutral
-    assert majority(votes).tolist() == [0, -1, -1, 6]
 
 
 def test_a_training_is_kept_and_gives_a_frozen_encoder(study, monkeypatch):
