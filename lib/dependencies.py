@@ -107,10 +107,10 @@ def _resolve(names: list[str], module: str, definitions: dict, imports: dict[str
 
 
 def _as_module(place: Place | None) -> Place | None:
-    """`from package import module` names a module, not a definition of the package."""
+    """`from package import module` names a module, not a definition of the package; a package may do so itself."""
     if place and place[1] and _file(f"{place[0]}.{place[1]}") and _file(place[0]):
         own = parsed(place[0])
-        if place[1] not in own.definitions and place[1] not in own.imports:
+        if place[1] not in own.definitions and own.imports.get(place[1], place) == place:
             return f"{place[0]}.{place[1]}", ""
     return place
 
@@ -121,7 +121,7 @@ def _followed(place: Place | None) -> Iterator[Place]:
         return
     module, name = place
     known = parsed(module)
-    if name and name not in known.definitions and name in known.imports:
+    if name and name not in known.definitions and known.imports.get(name, place) != place:
         yield from _followed(known.imports[name])
     elif name and name not in known.definitions and _file(f"{module}.{name}"):
         yield f"{module}.{name}", ""

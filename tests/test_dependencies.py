@@ -163,3 +163,9 @@ def test_a_page_watches_its_own_study_alone():
 
 def test_tensors_key_by_value():
     assert digest(torch.ones(2)) != digest(torch.zeros(2))
+
+
+def test_a_package_may_import_its_own_modules():
+    reached = reached_from(("lib.transforms.corruptions", "corrupt"))
+    assert ("lib.transforms.corruptions.jpeg", "jpeg_rounded") in reached
+    assert ("lib.transforms.corruptions.noise", "shot") in reached

@@ -39,3 +39,16 @@ def mean_where(values: Tensor, chosen: Tensor) -> float:
 def correlation(first: Tensor, second: Tensor) -> Tensor:
     """Pearson correlation of two vectors (n,)."""
     return torch.corrcoef(torch.stack([first, second]))[0, 1]
+
+
+def ranks(values: Tensor) -> Tensor:
+    """Ranks (..., n) from 0 of values (..., n), equal ones sharing their mean rank."""
+    one, other = values[..., :, None], values[..., None, :]
+    return (one > other).double().sum(-1) + ((one == other).double().sum(-1) - 1) / 2
+
+
+def rank_correlation(first: Tensor, second: Tensor) -> Tensor:
+    """Spearman's rank correlation (...) of values (..., n); not a number where a side has none or is all the same."""
+    one, other = (ranks(side) - (side.shape[-1] - 1) / 2 for side in (first, second))
+    found = (one * other).sum(-1) / (one.square().sum(-1) * other.square().sum(-1)).sqrt()
+    return torch.where((first.isnan() | second.isnan()).any(-1), torch.nan, found)

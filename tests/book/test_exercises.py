@@ -203,6 +203,33 @@ def one_round(scores, eps, rounds):
     return table / table.sum(1, keepdim=True)
 
 
+def contrast_of_the_batch(x, factor):
+    mean = x.mean((0, 2, 3), keepdim=True)
+    return (mean + factor * (x - mean)).clamp(0, 1)
+
+
+def contrast_to_gray(x, factor):
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return (mean + factor * (x - mean)).clamp(0, 1)
+
+
+def contrast_unbounded(x, factor):
+    mean = x.mean((2, 3), keepdim=True)
+    return mean + factor * (x - mean)
+
+
+def clean_subtracted_once(errors, clean, reference, reference_clean):
+    return ((errors.sum(1) - clean) / (reference.sum(1) - reference_clean)).mean()
+
+
+def one_clean_error(errors, clean, reference, reference_clean):
+    return ((errors - clean).sum(1) / (reference - clean).sum(1)).mean()
+
+
+def ratio_of_sums(errors, clean, reference, reference_clean):
+    return (errors - clean).sum() / (reference - reference_clean).sum()
+
+
 def read_once_more(w, c, d):
     return w / (c * w + d)
 
@@ -256,6 +283,8 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
     ],
     "15-1": [(spread_of_raw, "unit length"), (spread_unscaled, "even sphere"), (spread_within, "over the pictures")],
     "15-2": [(rows_only, "columns"), (columns_last, "end with the rows"), (one_round, "repeat")],
+    "16-1": [(contrast_of_the_batch, "batch"), (contrast_to_gray, "channel"), (contrast_unbounded, "within")],
+    "16-2": [(clean_subtracted_once, "five times"), (one_clean_error, "its own"), (ratio_of_sums, "ratios")],
     "17-1": [
         (read_once_more, "once more"),
         (undo_with_the_same_sign, "other sign"),

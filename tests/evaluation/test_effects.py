@@ -2,9 +2,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import spearmanr
 
 from lib.evaluation import auc
-from lib.evaluation.effects import cohens_d, correlation, histogram_overlap, superiority
+from lib.evaluation.effects import cohens_d, correlation, histogram_overlap, rank_correlation, ranks, superiority
 
 
 def test_overlap_by_hand():
@@ -35,3 +36,20 @@ def test_correlation_by_hand():
     first = torch.tensor([1.0, 2.0, 3.0])
     assert correlation(first, 5 - 2 * first).item() == pytest.approx(-1)
     assert correlation(first, torch.tensor([1.0, 3.0, 2.0])).item() == pytest.approx(0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=3, max_size=15))
+@settings(max_examples=50, deadline=None)
+def test_rank_correlation_is_scipys(pairs):
+    first, second = torch.tensor(pairs).double().T
+    found = rank_correlation(torch.stack([first, second]), second)
+    if first.unique().numel() == 1 or second.unique().numel() == 1:
+        assert found[0].isnan()
+    else:
+        assert found[0].item() == pytest.approx(spearmanr(first, second).statistic, abs=1e-9)
+        assert found[1].item() == pytest.approx(1)
+
+
+def test_ranks_share_ties_and_missing_numbers_have_none():
+    assert ranks(torch.tensor([5.0, 1, 5, 9])).tolist() == [1.5, 0, 1.5, 3]
+    assert rank_correlation(torch.tensor([1.0, torch.nan, 2]), torch.tensor([1.0, 2, 3])).isnan()
