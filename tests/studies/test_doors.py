@@ -8,12 +8,18 @@ import pytest
 
 from lib.paths import NOTEBOOKS
 
-DOORS = {"ancra": ("12", "13", "14"), "acl_triplet": ("07", "08"), "pin": ("03", "04", "05", "06")}
+DOORS = {
+    "pin": ("03", "04", "05", "06"),
+    "acl_triplet": ("07", "08"),
+    "dar_sfrl": ("09", "10", "11"),
+    "ancra": ("12", "13", "14"),
+    "robust_ssl": ("15", "16", "17"),
+}
 
 
 def imported(page):
     """Modules of studies that the code of a page imports from."""
-    (path,) = NOTEBOOKS.glob(f"{page}_*.ipynb")
+    (path,) = [*NOTEBOOKS.glob(f"{page}_*.ipynb"), *NOTEBOOKS.glob(f"drafts/{page}_*.ipynb")]
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     named = re.findall(r"^from lib\.studies import (\w+)", code, re.M)
