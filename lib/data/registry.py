@@ -165,12 +165,13 @@ SETS = {
 FROM_00 = ("00", "01", "02", "03", "04", "05", "06", "07", "08")
 # The pages that touch a set; a test derives the same from the pages and their studies.
 PAGES = {
-    "procedural": FROM_00,
+    "procedural": (*FROM_00, "09"),
     "digits": ("12", "13", "14"),
-    "lfw": FROM_00,
-    "london": FROM_00,
+    "lfw": (*FROM_00, "09"),
+    "london": (*FROM_00, "09"),
     "cfp": ("05",),
-    "celeba_sub": ("04", "07", "08"),
+    "celeba_sub": ("04", "07", "08", "09"),
+    "fer2013": ("09",),
     "att": ("05",),
     "talfw": ("05",),
     "facescrub": ("05",),

@@ -136,6 +136,7 @@ def seen(monkeypatch):
 
 
 def test_drawings_are_svg_and_photographs_png(page, seen):
+    plt.close("all")  # what other tests have left open
     for name, photograph in (("line", None), ("faces", None), ("heat", False)):
         figure, axes = panels(1, 1)
         axes[0, 0].plot([0, 1]) if name == "line" else axes[0, 0].imshow(np.eye(3))

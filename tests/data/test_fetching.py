@@ -185,7 +185,12 @@ def test_the_command(root, lfw, capsys):
 
 def test_the_table_of_pages_is_what_the_pages_load():
     """Names that stand in a page's calls; what a study loads for a page is named here."""
-    by_study = {"faces_for(": ("lfw", "celeba_sub"), "pictures_for(": ("cifar10",), "shown_faces(": ("london",)}
+    by_study = {
+        "faces_for(": ("lfw", "celeba_sub"),
+        "pictures_for(": ("cifar10",),
+        "shown_faces(": ("london",),
+        "dar.page_study(": ("lfw", "celeba_sub", "fer2013"),
+    }
     found = {}
     for path in NOTEBOOKS.glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
