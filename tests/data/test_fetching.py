@@ -190,13 +190,14 @@ def test_the_table_of_pages_is_what_the_pages_load():
         "pictures_for(": ("cifar10",),
         "shown_faces(": ("london",),
         "dar.page_study(": ("lfw", "celeba_sub", "fer2013"),
+        "dar.DARStudy(": ("lfw", "celeba_sub", "fer2013"),
     }
     found = {}
     for path in NOTEBOOKS.glob("*.ipynb"):
         cells = json.loads(path.read_text())["cells"]
         code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
         names = re.findall(
-            r"(?:for_page|load|load_or_reason|present|pictures_for)\((?:run, )?(?:scale, )?\"(\w+)\"", code
+            r"(?:for_page|load|load_or_reason|present|pictures_for|pairs_for)\((?:run, )?(?:scale, )?\"(\w+)\"", code
         )
         names += [name for call, sets in by_study.items() if call in code for name in sets]
         for name in names:
