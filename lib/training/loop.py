@@ -78,7 +78,8 @@ def fit(
     name = digest(model, _learns(model), loss, count, recipe, held_out, code_of(fit), code_of(type(loss)), *_own(loss))
     path = (folder or RUNS / "checkpoints") / f"{name}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    run, saved = _Descent(model, loss, count, recipe, held_out), time.monotonic()
+    run = _Descent(model, loss, count, recipe, held_out)
+    saved = time.monotonic()
     run.read(path)
     with seeded(recipe.seed):
         for step in progress(range(run.step, recipe.steps), label) if run.first else range(run.step, recipe.steps):
@@ -142,10 +143,13 @@ class _Descent:
     """The state of a training run: weights, the loss's own state, optimisers, step, history, best weights so far."""
 
     def __init__(self, model: nn.Module, loss: Loss, count: int, recipe: Recipe, held_out: Measure | None):
-        self.model, self.recipe, self.held_out = model, recipe, held_out
+        self.model = model
+        self.recipe = recipe
+        self.held_out = held_out
         self.processes = Processes.here(recipe.shards)
         self.first = self.processes.rank == 0
-        self.count, self.batch = count, min(recipe.batch, count)
+        self.count = count
+        self.batch = min(recipe.batch, count)
         if self.batch < recipe.shards:
             raise WorkbookError(f"A batch of {self.batch} cannot be cut into {recipe.shards} shards: ask for fewer.")
         self.state = loss.to(_device(model)) if isinstance(loss, StatefulLoss) else nn.Module()
@@ -153,7 +157,9 @@ class _Descent:
         named |= {f"loss.{name}": weight for name, weight in self.state.named_parameters()}
         asked = getattr(loss, "turns", ())
         self.turns = [_Turn.of(turn, loss, named, recipe) for turn in asked] or [_Turn(loss, "loss", named, recipe)]
-        self.step, self.history, self.best = 0, {}, None
+        self.step = 0
+        self.history: dict[str, list[float]] = {}
+        self.best: dict[str, Any] | None = None
         self.order: tuple[int, LongTensor] | None = None
 
     def index(self, step: int) -> LongTensor:
@@ -265,4 +271,6 @@ class _Descent:
         self.state.load_state_dict(state["loss"])
         for turn, saved in zip(self.turns, state["optimisers"], strict=True):
             turn.optimiser.load_state_dict(saved)
-        self.step, self.history, self.best = state["step"], state["history"], state["best"]
+        self.step = state["step"]
+        self.history = state["history"]
+        self.best = state["best"]

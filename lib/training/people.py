@@ -33,7 +33,7 @@ def images_by_person(labels: LongTensor) -> ImagesByPerson:
     return ImagesByPerson(person.argsort(stable=True), count.cumsum(0) - count, count, person)
 
 
-def below(most: LongTensor, generator: torch.Generator) -> LongTensor:
+def random_below(most: LongTensor, generator: torch.Generator) -> LongTensor:
     """For each of `most` (t,) a random whole number from 0 to most - 1, or 0 where there is none."""
     return (torch.rand(most.shape, dtype=torch.float64, generator=generator) * most).long()
 
@@ -46,6 +46,6 @@ def with_partners(album: ImagesByPerson, index: LongTensor, generator: torch.Gen
     first = index[: len(index) // 2]
     second = index[len(index) // 2 :]
     person = album.person[first]
-    drawn = album.order[album.start[person] + below(album.count[person], generator)]
+    drawn = album.order[album.start[person] + random_below(album.count[person], generator)]
     partner = torch.cat([torch.where(drawn == first, second[: len(first)], drawn), second[len(first) :]])
     return torch.cat([first, partner])

@@ -68,7 +68,8 @@ class Processes:
             for total, buffer in zip(sums, buffers, strict=True):
                 total += buffer.to(total.dtype) / shards
         if self.count > 1:
-            sums, totals = self.added(sums), dict(zip(totals, self.added(list(totals.values())), strict=True))
+            sums = self.added(sums)
+            totals = dict(zip(totals, self.added(list(totals.values())), strict=True))
             weights = [weight for module in modules for weight in module.parameters() if weight.grad is not None]
             _set([weight.grad for weight in weights], self.added([weight.grad for weight in weights]))
         _set(buffers, sums)

@@ -90,7 +90,8 @@ class Views:
         """Colour jitter of every row."""
         adjust = (adjust_brightness, adjust_contrast, adjust_saturation, adjust_hue)
         for turn in torch.randperm(4 if x.shape[1] == 3 else 2, generator=generator).tolist():
-            strength, centre = self.jitter[turn], 0.0 if turn == 3 else 1.0
+            strength = self.jitter[turn]
+            centre = 0.0 if turn == 3 else 1.0
             low = centre - strength if turn == 3 else max(0.0, centre - strength)
             draw = uniform(len(x), (low, centre + strength), generator).to(x.device)
             x = adjust[turn](x, draw) if strength > 0 else x

@@ -2,7 +2,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib.training.people import below, images_by_person, with_partners
+from lib.training.people import images_by_person, random_below, with_partners
 
 
 def generator(seed=0):
@@ -41,5 +41,5 @@ def test_most_rows_of_large_people_get_a_partner():
 
 def test_below_reaches_every_number_and_no_more():
     most = torch.tensor([1, 2, 5, 0]).repeat(2000)
-    values = below(most, generator()).view(2000, 4)
+    values = random_below(most, generator()).view(2000, 4)
     assert [values[:, i].unique().tolist() for i in range(4)] == [[0], [0, 1], [0, 1, 2, 3, 4], [0]]

@@ -17,7 +17,7 @@ from lib.models.dual_norm import route
 from lib.training.adversarial_contrast import routed
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics
-from lib.training.people import ImagesByPerson, below, images_by_person
+from lib.training.people import ImagesByPerson, images_by_person, random_below
 
 
 def people_of(album: ImagesByPerson) -> LongTensor:
@@ -36,9 +36,9 @@ def drawn(
     """For each of `people` (t,) two different pictures and one of anybody else: positions (t,), uniformly drawn."""
     start = album.start[people]
     count = album.count[people]
-    first = below(count, generator)
-    second = (first + 1 + below(count - 1, generator)) % count
-    other = below(len(album.order) - count, generator)
+    first = random_below(count, generator)
+    second = (first + 1 + random_below(count - 1, generator)) % count
+    other = random_below(len(album.order) - count, generator)
     other += count * (other >= start)  # steps over the person's own pictures
     return album.order[start + first], album.order[start + second], album.order[other]
 

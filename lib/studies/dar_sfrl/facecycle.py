@@ -17,7 +17,7 @@ from lib.seeds import seeded
 from lib.studies.dar_sfrl.encoders import FaceTrunk, ResidualBlock
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics, Recipe, Trained, fit
-from lib.training.people import ImagesByPerson, below, images_by_person
+from lib.training.people import ImagesByPerson, images_by_person, random_below
 
 WEIGHTS = {"perceptual": 0.01, "cycle": 1.0, "plain": 1.0, "warped": 1.0, "direct": 1.5, "symmetry": 1.5, "SSIM": 5.0}
 MARGIN = 0.2  # by which a person's two codes should be nearer than those of two people
@@ -98,7 +98,7 @@ class MotionCycle:
         """Another picture of the same person for each of `index` (b,)."""
         person = self.album.person[index]
         own = self.album.turn[index]
-        turn = (own + 1 + below(self.album.count[person] - 1, generator)) % self.album.count[person]
+        turn = (own + 1 + random_below(self.album.count[person] - 1, generator)) % self.album.count[person]
         return self.album.order[self.album.start[person] + turn]
 
     def __call__(self, model: FaceCycle, index: LongTensor, generator: Generator) -> Metrics:

@@ -18,9 +18,14 @@ TEMPERATURE = 0.07
 BETA = 1.6  # of the symmetric Beta distribution of the shares
 
 
-def consistency(faces: list[Tensor], clean: Tensor) -> Tensor:
-    """L_mae (eq. 12): the mean absolute error of each stage's face (n, 3, H, W), added up."""
-    return torch.stack([(face - clean).abs().mean() for face in faces]).sum()
+def consistency(faces: list[Tensor], clean: Tensor, error: str = "mean") -> Tensor:
+    """L_mae (eq. 12) of each stage's face (n, 3, H, W), added up.
+
+    error: the "mean" absolute error, as its name and the released code have it, or the L1 "norm" of an image, which eq.
+    12 prints and which is 3 H W times as large.
+    """
+    found = torch.stack([(face - clean).abs().mean() for face in faces]).sum()
+    return found * clean[0].numel() if error == "norm" else found
 
 
 def mean_square_cosine(faces: Tensor, noises: Tensor) -> Tensor:

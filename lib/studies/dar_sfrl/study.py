@@ -28,7 +28,17 @@ from lib.studies.dar_sfrl.no_dafr import FacePart, NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
 from lib.studies.dar_sfrl.robust_contrast import ROBUST, RobustContrasted, robust_contrast, robust_trunk
-from lib.studies.dar_sfrl.training import DIFFERENCES, LOSSES, RELEASED, STEPWISE, Network, Objective, train_dar
+from lib.studies.dar_sfrl.training import (
+    DIFFERENCES,
+    LOSSES,
+    PAPER,
+    RELEASED,
+    STEPWISE,
+    SUMMED,
+    Network,
+    Objective,
+    train_dar,
+)
 from lib.studies.pages import for_page, official_pairs
 from lib.training.labelled import PARTS, Labelled, coloured, drawn, expression_parts
 from lib.training.loop import Loss, Measure, Recipe, Trained, fit
@@ -85,6 +95,7 @@ METHODS = (
     "DAR before SimCLR",
 )
 DEFENCES = ("DiffPure", *ROBUST, "TRADES")
+JUDGED = ("random frame of the person as target", "mirror image and its MSE")  # differences that carry a claim
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
 
@@ -200,6 +211,14 @@ class DARStudy(Study):
         """The trained restorer, frozen, on the run's device."""
         trained = self.dar(seed, objective, steps, **changes)
         return self.network(**changes).loaded(trained).to(self.run.device)
+
+    def short(self, seed: int = 0, objective: Objective = STEPWISE, **changes: object) -> nn.Module:
+        """The restorer of a short training, frozen: as many optimiser steps for every objective.
+
+        An alternating objective takes three in each of `ablation_steps` iterations, so a sum has three times as many.
+        """
+        turns = 1 if objective.alternating else len(STEPWISE.steps)
+        return self.restorer(seed, objective, turns * self.scale.ablation_steps, **changes)
 
     def self_supervised(self, name: str, seed: int = 0) -> Trained:
         """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle", "RoCL", "ACL" or the "baseline".
@@ -341,7 +360,8 @@ class DARStudy(Study):
             for name in ("PCL", "SimCLR", "MoCo", "baseline"):
                 jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
         for seed in self.scale.seeds:
-            jobs[f"released {seed}"] = partial(self.dar, seed, RELEASED, short)
+            for name, objective in {"sum norm": PAPER, "sum mean": SUMMED, "released": RELEASED}.items():
+                jobs[f"{name} {seed}"] = partial(self.short, seed, objective)
             for name in ABLATIONS[:3]:  # "full" is "K 3"
                 word = f"short {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
@@ -359,7 +379,8 @@ class DARStudy(Study):
         for losses in removals():
             jobs["losses " + " ".join(losses)] = partial(self.dar, 0, STEPWISE.but(losses=losses), short)
         for name, change in DIFFERENCES.items():
-            jobs[f"difference {name}"] = partial(self.dar, 0, STEPWISE.but(**change), short)
+            for seed in self.scale.seeds if name in JUDGED else self.scale.seeds[:1]:
+                jobs[f"difference {name} {seed}"] = partial(self.short, seed, STEPWISE.but(**change))
         return jobs
 
 

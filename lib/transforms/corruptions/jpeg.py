@@ -67,8 +67,10 @@ def whole_cosines() -> Tensor:
     Row = frequency. Its steps (Loeffler, Ligtenberg and Moschytz 1989) applied to the unit vectors.
     """
     unit = torch.eye(8, dtype=torch.float64)
-    total, gap = unit[:4] + unit[4:].flip(0), unit[:4] - unit[4:].flip(0)
-    outer, inner = total[:2] + total[2:].flip(0), total[:2] - total[2:].flip(0)
+    total = unit[:4] + unit[4:].flip(0)
+    gap = unit[:4] - unit[4:].flip(0)
+    outer = total[:2] + total[2:].flip(0)
+    inner = total[:2] - total[2:].flip(0)
     turned = (inner[0] + inner[1]) * EVEN[0]
     rows = torch.empty(8, 8, dtype=torch.float64)
     rows[0] = (outer[0] + outer[1]) * 8192
@@ -78,8 +80,10 @@ def whole_cosines() -> Tensor:
     seventh, sixth, fifth, fourth = gap
     sums = (fourth + seventh, fifth + sixth, fourth + sixth, fifth + seventh)
     crossed = (sums[2] + sums[3]) * ODD[8]
-    first, second = sums[0] * ODD[4], sums[1] * ODD[5]
-    third, last = sums[2] * ODD[6] + crossed, sums[3] * ODD[7] + crossed
+    first = sums[0] * ODD[4]
+    second = sums[1] * ODD[5]
+    third = sums[2] * ODD[6] + crossed
+    last = sums[3] * ODD[7] + crossed
     rows[7] = fourth * ODD[0] + first + third
     rows[5] = fifth * ODD[1] + second + last
     rows[3] = sixth * ODD[2] + second + third
@@ -97,7 +101,8 @@ def coded(x: Tensor, table: Tensor) -> Tensor:
     In whole numbers held as float64, rounded where libjpeg rounds.
     """
     n, channels, height, width = x.shape
-    matrix, table = whole_cosines().to(x), table.to(x)
+    matrix = whole_cosines().to(x)
+    table = table.to(x)
     blocks = (x - 128).view(n, channels, height // 8, 8, width // 8, 8).transpose(3, 4)
     found = _descaled(matrix @ _descaled(blocks @ matrix.T, 11), 15)
     found = torch.copysign((found.abs() / (8 * table) + 0.5).floor(), found) * table  # halves away from zero
@@ -115,8 +120,10 @@ def halved(x: Tensor) -> Tensor:
 def upsampled(x: Tensor) -> Tensor:
     """Levels twice as high and wide: three parts of the nearest, one of the next, along each side."""
     n, channels, height, width = x.shape
-    above, below = (torch.cat(part, 2) for part in ((x[:, :, :1], x[:, :, :-1]), (x[:, :, 1:], x[:, :, -1:])))
+    above = torch.cat([x[:, :, :1], x[:, :, :-1]], 2)
+    below = torch.cat([x[:, :, 1:], x[:, :, -1:]], 2)
     tall = torch.stack([3 * x + above, 3 * x + below], 3).reshape(n, channels, 2 * height, width)
-    left, right = (torch.cat(part, 3) for part in ((tall[..., :1], tall[..., :-1]), (tall[..., 1:], tall[..., -1:])))
+    left = torch.cat([tall[..., :1], tall[..., :-1]], 3)
+    right = torch.cat([tall[..., 1:], tall[..., -1:]], 3)
     wide = torch.stack([(3 * tall + left + 8) / 16, (3 * tall + right + 7) / 16], 4)
     return wide.floor().reshape(n, channels, 2 * height, 2 * width)

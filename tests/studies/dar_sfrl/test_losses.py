@@ -102,6 +102,12 @@ def test_consistency_adds_the_stages():
     assert consistency([clean + 0.5, clean - 0.25], clean).item() == 0.75
 
 
+def test_the_printed_norm_is_the_sum_over_an_image():
+    clean = torch.zeros(2, 3, 4, 4)
+    face = torch.stack([torch.full((3, 4, 4), 0.5), torch.zeros(3, 4, 4)])  # norms 24 and 0
+    assert consistency([face], clean, error="norm").item() == 12
+
+
 def test_mean_square_cosine_of_known_angles():
     f = torch.tensor([[1.0, 0.0], [1.0, 0.0], [2.0, 2.0]])
     n = torch.tensor([[0.0, 3.0], [5.0, 0.0], [1.0, 0.0]])
