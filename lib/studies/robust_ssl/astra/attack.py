@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Generator, Tensor, nn
 
 from lib.attacks.budgets import Linf

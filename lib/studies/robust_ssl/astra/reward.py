@@ -44,7 +44,7 @@ def similarity(clean: Tensor, attacked: Tensor, temperature: float = 0.5) -> Ten
 def credited(rewards: Tensor, credit: str = "batch") -> Tensor:
     """What each view's action is multiplied with (n,), of the views' own rewards (n,).
 
-    "batch": the mean, for all (the release). "view": its own. "view with baseline": its own less the mean of the others.
+    credit: "batch", the mean, for all (the release); "view", its own; "view with baseline", that less the others' mean.
     """
     if credit not in CREDITS:
         raise WorkbookError(f"Credit is given by {choices(CREDITS)}, not by '{credit}': choose one.")
