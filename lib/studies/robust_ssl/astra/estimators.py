@@ -5,7 +5,7 @@ from torch import Generator, Tensor
 
 from lib.errors import WorkbookError, choices
 from lib.evaluation.effects import correlation
-from lib.studies.robust_ssl.astra.strategy import HEADS, Actions, Logits, Ranges, draw_actions
+from lib.studies.robust_ssl.astra.strategy import HEADS, RELEASED, Actions, Logits, Ranges, draw_actions
 
 CREDITED = ("batch", "batch with baseline", "view", "view with baseline")
 PAIRS = (("eps", "steps"), ("eps", "step"), ("steps", "step"))
@@ -52,7 +52,7 @@ def noise_ratio(one: Tensor, other: Tensor) -> Tensor:
 
 
 def head_correlations(
-    logits: Logits, repeats: int, way: str = "released", ranges: Ranges = Ranges(), seed: int = 0
+    logits: Logits, repeats: int, way: str = "released", ranges: Ranges = RELEASED, seed: int = 0
 ) -> Tensor:
     """Correlations (repeats, 3) over the views of what two heads choose, for `PAIRS`.
 
@@ -68,7 +68,7 @@ def head_correlations(
 
 
 def first_view_choices(
-    logits: Logits, repeats: int, way: str = "released", ranges: Ranges = Ranges(), seed: int = 0
+    logits: Logits, repeats: int, way: str = "released", ranges: Ranges = RELEASED, seed: int = 0
 ) -> Tensor:
     """What two heads choose for the first view of a batch, over the batches: values (repeats, 3), a column a head."""
     generator = Generator().manual_seed(seed)

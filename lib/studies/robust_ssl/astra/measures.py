@@ -16,7 +16,7 @@ from lib.models.dual_norm import route
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
 from lib.studies.robust_ssl.astra.attack import START, attack_by_actions
 from lib.studies.robust_ssl.astra.estimators import scores_of
-from lib.studies.robust_ssl.astra.reward import Weights, similarity
+from lib.studies.robust_ssl.astra.reward import PAID, Weights, similarity
 from lib.studies.robust_ssl.astra.strategy import (
     HEADS,
     Ranges,
@@ -94,13 +94,13 @@ def _losses(model: RoutedNetwork, clean: Tensor, moved: list[Tensor]) -> Tensor:
     return torch.stack([attacked, torch.stack([similarity(clean, part, TEMPERATURE) for part in embedded])]).cpu()
 
 
-def rewards_of(losses: Found, weights: Weights = Weights()) -> Tensor:
+def rewards_of(losses: Found, weights: Weights = PAID) -> Tensor:
     """Rewards (eps, steps, step, n) of all actions from `action_rewards`."""
     paid = weights.attacked * losses["attacked"] - weights.similarity * losses["similarity"]
     return (paid - weights.clean * losses["clean"]) / 3
 
 
-def by_budget(losses: Found, weights: Weights = Weights()) -> Tensor:
+def by_budget(losses: Found, weights: Weights = PAID) -> Tensor:
     """Rewards (n, eps) of each view by budget, mean over iterations and step sizes."""
     return rewards_of(losses, weights).mean((1, 2)).T
 

@@ -20,7 +20,10 @@ class Weights:
     clean: float = 1.0  # r3: NT-Xent of both clean views, taken off
 
 
-def view_rewards(clean: Tensor, attacked: Tensor, weights: Weights = Weights(), temperature: float = 0.5) -> Tensor:
+PAID = Weights()  # as released
+
+
+def view_rewards(clean: Tensor, attacked: Tensor, weights: Weights = PAID, temperature: float = 0.5) -> Tensor:
     """Reward (2n,) of each view, of unit projections (2n, d) of clean and of attacked views.
 
     The release pays every view the mean of these.

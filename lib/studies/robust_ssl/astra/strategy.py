@@ -43,12 +43,15 @@ class Ranges:
         )
 
 
+RELEASED = Ranges()
+
+
 @dataclass(frozen=True, eq=False)
 class Actions:
     """How each of n views is attacked: index (n, 3) of the ranges' entries, one column a head."""
 
     index: LongTensor
-    ranges: Ranges = Ranges()
+    ranges: Ranges = RELEASED
 
     def values(self, name: str) -> Tensor:
         """What the head `name` chose (n,): a budget or step size in 1/255, a number of iterations."""
@@ -74,7 +77,7 @@ class Actions:
 class StrategyNetwork(nn.Module):
     """Views (n, 3, H, W) in [0,1] to the logits of the three heads, on a ResNet-18. The release's: width 64, small."""
 
-    def __init__(self, ranges: Ranges = Ranges(), width: int = 8, stem: str = "half"):
+    def __init__(self, ranges: Ranges = RELEASED, width: int = 8, stem: str = "half"):
         super().__init__()
         self.trunk = ResNet(18, width, stem)
         self.heads = nn.ModuleList(nn.Linear(self.trunk.dim, size) for size in ranges.sizes)
@@ -88,7 +91,7 @@ class StrategyNetwork(nn.Module):
 class FixedStrategy(nn.Module):
     """The same logits for every view: of no preference, or of one action alone."""
 
-    def __init__(self, ranges: Ranges = Ranges(), action: Sequence[int] | None = None):
+    def __init__(self, ranges: Ranges = RELEASED, action: Sequence[int] | None = None):
         super().__init__()
         for at, size in enumerate(ranges.sizes):
             logits = torch.zeros(size)
@@ -101,7 +104,7 @@ class FixedStrategy(nn.Module):
         return tuple(getattr(self, f"head{at}").expand(len(x), -1) for at in range(len(HEADS)))
 
 
-def draw_actions(logits: Logits, generator: Generator, ranges: Ranges = Ranges(), shared: bool = False) -> Actions:
+def draw_actions(logits: Logits, generator: Generator, ranges: Ranges = RELEASED, shared: bool = False) -> Actions:
     """An action for each view, each head drawn from its own softmax.
 
     An entry of probability p wins with the largest p / q, q exponential, which is how torch draws one of each row.

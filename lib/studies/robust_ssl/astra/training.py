@@ -16,9 +16,10 @@ from lib.studies.robust_ssl.adversarial.methods import ACL, Aids, Options
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
 from lib.studies.robust_ssl.adversarial.training import SelfATPlan
 from lib.studies.robust_ssl.astra.attack import Approach, attack_by_actions
-from lib.studies.robust_ssl.astra.reward import Weights, credited, policy_loss, similarity, view_rewards
+from lib.studies.robust_ssl.astra.reward import PAID, Weights, credited, policy_loss, similarity, view_rewards
 from lib.studies.robust_ssl.astra.strategy import (
     HEADS,
+    RELEASED,
     Actions,
     FixedStrategy,
     Logits,
@@ -46,9 +47,9 @@ class Strategy:
     """
 
     policy: str = "learnt"
-    ranges: Ranges = Ranges()
+    ranges: Ranges = RELEASED
     action: tuple[float, float, float] = USUAL  # of "fixed" and "annealed", as values and not as indices
-    weights: Weights = Weights()
+    weights: Weights = PAID
     credit: str = "batch"
     shared_seed: bool = True
     every: int = 10
