@@ -6,13 +6,17 @@ import torch
 from torch import Tensor
 
 from lib.errors import WorkbookError, choices
+from lib.studies.robust_ssl.adversarial.advcl import AdvCL
+from lib.studies.robust_ssl.adversarial.deacl import DeACL
+from lib.studies.robust_ssl.adversarial.dynacl import DynACL
 from lib.studies.robust_ssl.adversarial.methods import ACL, Aids, Options, SelfAdversarial, SimCLR
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork, routed_network
+from lib.studies.robust_ssl.adversarial.rocl import RoCL
 from lib.studies.robust_ssl.networks import Sizes
 from lib.training.loop import Measure, Recipe, Trained, fit
 from lib.training.passes import count_passes
 
-SELF_AT: dict[str, type[SelfAdversarial]] = {kind.name: kind for kind in (SimCLR, ACL)}
+SELF_AT: dict[str, type[SelfAdversarial]] = {kind.name: kind for kind in (SimCLR, RoCL, ACL, AdvCL, DeACL, DynACL)}
 
 
 def self_at(name: str) -> type[SelfAdversarial]:
