@@ -51,9 +51,7 @@ class SelfAdversarial(StatefulLoss):
     layers = 3
     Options: type[Options] = Options
 
-    def __init__(
-        self, images: Tensor, model: RoutedNetwork, options: Options | None = None, aids: Aids | None = None
-    ):
+    def __init__(self, images: Tensor, model: RoutedNetwork, options: Options | None = None, aids: Aids | None = None):
         super().__init__()
         self.images = images
         self.given = options or self.Options()

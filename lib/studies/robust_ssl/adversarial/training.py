@@ -5,14 +5,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from lib.cache import digest
+from lib.dependencies import code_of
 from lib.errors import WorkbookError, choices
+from lib.studies.robust_ssl.adversarial.advcl import AdvCL
+from lib.studies.robust_ssl.adversarial.deacl import DeACL
+from lib.studies.robust_ssl.adversarial.dynacl import DynACL
 from lib.studies.robust_ssl.adversarial.methods import ACL, Aids, Options, SelfAdversarial, SimCLR
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork, routed_network
+from lib.studies.robust_ssl.adversarial.rocl import RoCL
 from lib.studies.robust_ssl.networks import Sizes
 from lib.training.loop import Measure, Recipe, Trained, fit
 from lib.training.passes import count_passes
 
-SELF_AT: dict[str, type[SelfAdversarial]] = {kind.name: kind for kind in (SimCLR, ACL)}
+SELF_AT: dict[str, type[SelfAdversarial]] = {kind.name: kind for kind in (SimCLR, RoCL, ACL, AdvCL, DeACL, DynACL)}
 
 
 def self_at(name: str) -> type[SelfAdversarial]:
@@ -30,6 +36,12 @@ class SelfATPlan:
     sizes: Sizes = field(default_factory=Sizes)
     options: Options | None = None
     aids: Aids = field(default_factory=Aids)
+
+    @property
+    def fingerprint(self) -> str:
+        """What keys a kept training: the code of this method, and not that of the others."""
+        aids = [self.aids.teacher, self.aids.pseudo]
+        return digest(code_of(self.method), self.sizes, self.options, aids)
 
     def model(self, seed: int = 0) -> RoutedNetwork:
         """A new network with the norms and the projector of the method."""
