@@ -92,4 +92,4 @@ def passes_saved(steps: Tensor) -> float:
     """
     most = steps.max()
     masked = 2 * most * len(steps)
-    return float(masked / (2 * steps.sum() + (steps < most).sum()))
+    return masked.item() / (2 * steps.sum() + (steps < most).sum()).item()

@@ -111,8 +111,12 @@ class LearntAttack:
             actions.index[:, 0] = round(self.done * (len(own.ranges.eps) - 1))
         return actions
 
+    def seen(self, views: Tensor) -> Tensor:
+        """Those of the views (2b, 3, S, S) that are attacked."""
+        return views
+
     def moved(self, model: RoutedNetwork, views: Tensor, actions: Actions, generator: Generator) -> Tensor:
-        """Both views (2b, 3, S, S), attacked as the actions say."""
+        """The seen views, attacked as the actions say."""
         return attack_by_actions(model, views, actions, generator, Approach(self.given.temperature))
 
     def attacked(self, model: RoutedNetwork, views: Tensor, generator: Generator) -> Tensor:
@@ -125,15 +129,15 @@ class LearntAttack:
         if (int(self.step) + 1) % own.every:
             return {"loss": torch.zeros((), device=self.step.device, requires_grad=True)}
         views = self.two_views(model, index, generator)
-        logits = self.strategy(views)
+        logits = self.strategy(self.seen(views))
         actions = self.drawn(tuple(part.detach() for part in logits), generator)
         rewards = self.rewards(model, views, self.moved(model, views, actions, generator))
         loss = policy_loss(log_probability(logits, actions), credited(rewards, own.credit))
-        return {"loss": loss, "reward": rewards.mean()}
+        return {"loss": loss, "reward": rewards.mean()} | told(logits, actions)
 
     @torch.no_grad()
     def rewards(self, model: RoutedNetwork, views: Tensor, moved: Tensor) -> Tensor:
-        """Reward (2b,) of each view, the encoder in eval mode."""
+        """Reward of each view that is attacked, the encoder in eval mode."""
         with evaluating(model):
             clean, attacked = routed(model, views, "clean"), routed(model, moved, "adversarial")
         return view_rewards(clean, attacked, self.given.learnt.weights, self.given.temperature)
@@ -177,9 +181,20 @@ class ASTrA(LearntAttack, ACL):
         return found | {"loss": found["loss"] + self.given.mixed * mixed, "mixed loss": mixed.detach()}
 
 
+class StrategyAlone(ASTrA):
+    """The strategy learns on an encoder that does not: what the reward asks for, whatever the encoder would do."""
+
+    name = "strategy alone"
+
+    def prepare(self, model: RoutedNetwork, aids: Aids) -> None:
+        """Only the strategy has a turn."""
+        super().prepare(model, aids)
+        self.turns = self.turns[:1]
+
+
 def told(logits: Logits, actions: Actions) -> Metrics:
     """What a strategy does on views, by head: entropy (share of the largest) and mean value of the drawn actions."""
-    entropy = entropies(logits).mean(0)
+    entropy = entropies(tuple(part.detach() for part in logits)).mean(0)
     found = {f"entropy {name}": entropy[at] for at, name in enumerate(HEADS)}
     return found | {f"mean {name}": actions.values(name).float().mean() for name in HEADS}
 
