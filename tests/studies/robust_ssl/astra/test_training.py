@@ -79,17 +79,19 @@ def test_the_strategy_learns_when_it_is_due_and_stays_otherwise():
     assert all(moved[-6:])  # the heads
 
 
-def test_a_strategy_paid_for_one_action_learns_it():
-    """With a reward that only the largest budget earns, its probability rises."""
-    model, loss = prepared(StrategyAlone, every=1, credit="view with baseline", rate=1.0)
-    seen = {}
+class PaidForBudget(StrategyAlone):
+    """Pays the largest budget alone, and attacks nobody."""
 
-    def moved(model, views, actions, generator):
-        seen["actions"] = actions
+    def moved(self, model, views, actions, generator):
+        self._seen = actions
         return views
 
-    loss.moved = moved
-    loss.rewards = lambda model, views, moved: (seen["actions"].values("eps") == 15).float()
+    def rewards(self, model, views, moved):
+        return (self._seen.values("eps") == 15).float()
+
+
+def test_a_strategy_paid_for_one_action_learns_it():
+    model, loss = prepared(PaidForBudget, every=1, credit="view with baseline", rate=1.0)
     history = loop.fit(model, loss, 12, replace(recipe(40), schedule="constant"))
     assert history["mean eps"][-10:].mean() > history["mean eps"][:10].mean() + 2
     assert history["entropy eps"][-1] < history["entropy eps"][0]
