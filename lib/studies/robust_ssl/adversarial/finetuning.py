@@ -94,6 +94,7 @@ class FineTuning:
     """What is tuned and how: "ALF" or "AFF" on labelled images (n, 3, S, S) uint8, labels (n,), with a recipe.
 
     steps: of the inner attack, 2/255 each (the released ALF and AFF: 10). watch: accuracies along the way, or None.
+    layer: "weight" and "bias" that the linear layer starts from, in place of zeros.
     """
 
     mode: str
@@ -102,6 +103,7 @@ class FineTuning:
     recipe: Recipe
     steps: int = 10
     watch: Measure | None = None
+    layer: dict[str, Tensor] | None = None
 
     def __post_init__(self) -> None:
         """Refuse a mode that does not exist."""
@@ -111,8 +113,12 @@ class FineTuning:
     def classifier(self, encoder: RoutedEncoder, classes: int) -> nn.Module:
         """The classifier on that encoder, new."""
         if self.mode == "ALF":
-            return FrozenLinear(OneRoute(encoder), encoder.dim, classes)
-        return RoutedClassifier(encoder.requires_grad_(True), classes)
+            model = FrozenLinear(OneRoute(encoder), encoder.dim, classes)
+        else:
+            model = RoutedClassifier(encoder.requires_grad_(True), classes)
+        if self.layer is not None:
+            model.fc.load_state_dict(self.layer)
+        return model
 
     def loss(self) -> AdversarialTraining:
         """PGD adversarial training of the layer, or dual TRADES of everything."""
