@@ -213,6 +213,14 @@ def train_with_strategy(
     return found | {"strategy": loss.strategy.state_dict()}
 
 
+def train_alone(model: RoutedNetwork, images: Tensor, plan: SelfATPlan, recipe: Recipe, device: str = "cpu") -> Trained:
+    """A strategy that learns on a trained network, which stays: "strategy" and "history"."""
+    model = model.to(device)
+    loss = plan.loss(images, model)
+    history = fit(model, loss, len(images), recipe, label=f"training {plan.method.name}")
+    return {"strategy": loss.strategy.state_dict(), "history": history}
+
+
 def step_cost(steps: Tensor, strategy: Strategy = Strategy()) -> float:
     """Forward-equivalents of one step for each picture, for views that take `steps` (n,) iterations.
 
