@@ -55,6 +55,7 @@ SELF_AT_SIZES = {
     "probe_steps": per_profile(3, 100, 100, 100),
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
 }
+SECONDS = 8e-5  # of one processor thread for a picture's forward pass through the laptop's network
 BUDGETS = ("epochs", "passes")  # equal for all methods: pictures seen, or passes of a network
 BY_PASSES = (
     "SimCLR",
@@ -300,12 +301,38 @@ class SelfATStudy(SSLStudy):
             for method in BY_PASSES:
                 jobs[f"self-AT passes {method} {seed}"] = partial(self.self_at, method, seed, "passes")
             jobs[f"self-AT DynACL++ {seed}"] = partial(self.plus, seed)
-        for mode in ("AFF", "ALF"):
             for method in (*SELF_AT, "untrained"):
-                jobs[f"self-AT {mode} {method} 0"] = partial(self.tuned_by_name, method, mode)
+                jobs[f"self-AT AFF {method} {seed}"] = partial(self.tuned_by_name, method, "AFF", seed)
+        for method in (*SELF_AT, "untrained"):
+            jobs[f"self-AT ALF {method} 0"] = partial(self.tuned_by_name, method, "ALF")
         for method in FACE_METHODS:
             jobs[f"self-AT faces {method} 0"] = partial(self.self_at, method, 0, "epochs", "faces")
         return jobs
+
+    def minutes(self) -> dict[str, float]:
+        """Estimated processor minutes of each training of the plan, from counted passes of a laptop's network."""
+        s, costs = self.scale, self.costs
+        tuned = {
+            "AFF": 2 * self.tuning_steps + 7,
+            "ALF": 2 * self.tuning_steps + 3,
+            "DynACL++": 2 * self.tuning_steps + 7,
+        }
+        found = {}
+        for name in self.plan():
+            words = name.split()
+            kind = next((word for word in words[1:] if word in tuned), None)
+            if kind:
+                passes = s.tune_steps * tuned[kind]
+            else:
+                method = next(word for word in words if word in SELF_AT)
+                budget = "passes" if "passes" in words else "epochs"
+                domain = "faces" if "faces" in words else "objects"
+                passes = self.steps_of(method, budget, domain) * costs[method]
+                if method == DeACL.name:  # its teacher, too
+                    share = TEACHER if budget == "passes" else 1.0
+                    passes += share * self.steps_of("SimCLR", "passes", domain) * costs["SimCLR"]
+            found[name] = passes * s.batch * SECONDS / 60
+        return found
 
     def tuned_by_name(self, method: str, mode: str, seed: int = 0) -> Trained:
         """The fine-tuning of a method's encoder."""
