@@ -13,7 +13,7 @@ from lib.studies.robust_ssl.adversarial.dynacl import DynACL
 from lib.studies.robust_ssl.adversarial.methods import ACL, SelfAdversarial
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
 from lib.studies.robust_ssl.adversarial.rocl import RoCL
-from lib.studies.robust_ssl.adversarial.study import SELF_AT_SIZES, SelfATStudy
+from lib.studies.robust_ssl.adversarial.study import SECONDS, SELF_AT_SIZES, SelfATStudy
 from lib.studies.robust_ssl.adversarial.training import SelfATPlan
 from lib.studies.robust_ssl.astra.measures import action_rewards, chosen, gradient_draws
 from lib.studies.robust_ssl.astra.plugged import DynACLLearnt, RoCLLearnt
@@ -61,6 +61,8 @@ ALONE = {  # what the reward asks for on an encoder that stays: weight of the si
     "mended": (0.0, "view with baseline"),
     "mended, r1 = 1": (1.0, "view with baseline"),
 }
+
+JUDGED = 2000  # forward passes, or as much, that AutoAttack needs for a picture, roughly: most fall to its first attack
 
 
 @dataclass(frozen=True)
@@ -243,6 +245,26 @@ class StrategyStudy(SelfATStudy):
         for arm in (*self.arms, *PLUGGED, *(f"{name} + ASTrA" for name in PLUGGED)):
             jobs[f"ASTrA judged {arm}"] = partial(self.judged_arm, arm)
         return jobs
+
+    def minutes_of(self, name: str) -> float:
+        """Estimated processor minutes of a training of the plan, from counted passes of a laptop's network.
+
+        The best fixed strength counts as ACL's, so that nothing is trained for an estimate.
+        """
+        s, word = self.scale, name.split(" ", 1)[1]
+        full = self.arm_cost("ASTrA")
+        if word == "candidates":
+            passes = len(s.candidates) * s.candidate_steps * self.arm_cost("annealed") * s.batch
+        elif word.startswith("alone"):
+            passes = s.alone_steps * (2 * full - self.arm_cost("uniform")) * s.alone_batch
+        elif word.startswith("AFF"):
+            passes = s.tune_steps * (2 * self.tuning_steps + 7) * s.batch
+        elif word.startswith("judged"):
+            passes = JUDGED * s.autoattacked * len(s.seeds)
+        else:
+            cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word else full
+            passes = s.steps * cost * s.batch
+        return passes * SECONDS / 60
 
     def tuned_arm(self, arm: str, seed: int = 0) -> nn.Module:
         """AFF of an arm of `PARTS` or of ACL: all weights tuned by TRADES."""
