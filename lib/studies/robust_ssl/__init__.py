@@ -1,6 +1,7 @@
 """Robust self-supervised learning, the slides: joint embedding, corruptions, conformal views, attacks (pages 15 to 19).
 
-The one door of the pages: `study_for(run)` gives the trainings of pages 15 to 17, `self_at_study_for(run)` those of 18 and 19; all else works on what it gives.
+The one door of the pages: `study_for(run)` gives the trainings of pages 15 to 17, `self_at_study_for(run)` those of
+pages 18 and 19; all else works on what they give.
 """
 
 from lib.studies.robust_ssl.adversarial.advcl import (
