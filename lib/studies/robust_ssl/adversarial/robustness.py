@@ -21,7 +21,8 @@ BATCH = 128  # attacked at once on a CPU
 class Judges:
     """The field's attacks: PGD with `steps` of 2/255 from a random start, and AutoAttack "standard" on the first few.
 
-    autoattacked: how many pictures AutoAttack gets; iterations, queries: its own, below 100 and 5000 a rehearsal.
+    autoattacked: how many pictures AutoAttack gets, 0 to leave it out; iterations, queries: its own, below 100 and 5000
+    a rehearsal.
     """
 
     eps: str = "8/255"
@@ -54,6 +55,8 @@ def rights_under(
     clean = is_correct(model, images, labels)
     robust = right_after(model, images, labels, judges.eps, judges.steps, seed)
     m = min(judges.autoattacked, len(images))
+    if m == 0:
+        return {"SA": clean, "RA": robust, "AA": robust[:0]}
     options = {"iterations": judges.iterations, "queries": judges.queries}
     found = autoattack(model, images[:m], labels[:m], judges.eps, seed=seed, **options)
     return {"SA": clean, "RA": robust, "AA": found.robust.cpu() & robust[:m]}

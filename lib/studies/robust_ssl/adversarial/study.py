@@ -65,7 +65,7 @@ BY_PASSES = (
 TEACHER = 0.5  # of DeACL's equal passes go into its teacher
 FIXED = {"strong": 1.0, "weak": 0.0}  # augmentation that does not change, the controls of DynACL
 FACE_METHODS = ("SimCLR", "ACL", "DeACL")
-SHARES = (0.01, 0.1, 0.5)  # of the labels, the semi-supervised rows
+LABEL_SHARES = (0.01, 0.1, 0.5)  # of the labels, the semi-supervised rows
 # As released, for the profile "paper": optimiser, rate, weight decay. RoCL's rate holds for two GPUs of 256.
 RELEASED = {
     "SimCLR": ("lars", 5.0, 1e-6),
@@ -284,10 +284,14 @@ class SelfATStudy(SSLStudy):
         """The objects that classifiers learn from."""
         return self.objects.images["learn"], self.objects.labels["learn"]
 
-    def judged_robust(self, models: list[nn.Module]) -> dict[str, Tensor]:
-        """`rights_under` of one classifier a seed, stacked: "SA" and "RA" (seeds, n), "AA" (seeds, m) bool."""
+    def judged_robust(self, models: list[nn.Module], official: bool = True) -> dict[str, Tensor]:
+        """`rights_under` of one classifier a seed, stacked: "SA" and "RA" (seeds, n), "AA" (seeds, m) bool.
+
+        official: whether AutoAttack runs too; else "AA" has no pictures.
+        """
         images, labels = self.objects.part("test", self.scale.attacked)
-        return self.for_each(rights_under, models, images, labels, self.judges)
+        judges = self.judges if official else replace(self.judges, autoattacked=0)
+        return self.for_each(rights_under, models, images, labels, judges)
 
     def plan(self) -> dict[str, Callable[[], object]]:
         """Every training of page 18 by name, those that a verdict needs first."""

@@ -182,8 +182,11 @@ class StrategyStudy(SelfATStudy):
         return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.scale.seeds]
 
     def judged_arm(self, arm: str) -> dict[str, Tensor]:
-        """Which test pictures an arm's classifiers name rightly: "SA", "RA" (seeds, n), "AA" (seeds, m) bool."""
-        return self.judged_robust(self.classifiers(arm))
+        """Which test pictures an arm's classifiers name rightly: "SA", "RA" (seeds, n), "AA" (seeds, m) bool.
+
+        The controls, which no printed number stands beside, go without AutoAttack: m = 0.
+        """
+        return self.judged_robust(self.classifiers(arm), official=arm not in (*CONTROLS, MENDED))
 
     def views_of(self, pictures: int, part: str = "held", seed: int = 0) -> Tensor:
         """Two views (2 pictures, 3, S, S) of the first pictures of a part, the first ones first."""
@@ -260,7 +263,8 @@ class StrategyStudy(SelfATStudy):
         elif word.startswith("AFF"):
             passes = s.tune_steps * (2 * self.tuning_steps + 7) * s.batch
         elif word.startswith("judged"):
-            passes = JUDGED * s.autoattacked * len(s.seeds)
+            few = 0 if any(arm in word for arm in (*CONTROLS, MENDED)) else JUDGED * s.autoattacked
+            passes = (2 * s.pgd_steps * s.attacked + few) * len(s.seeds)
         else:
             cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word else full
             passes = s.steps * cost * s.batch
