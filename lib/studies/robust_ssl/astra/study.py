@@ -188,6 +188,11 @@ class StrategyStudy(SelfATStudy):
         """
         return self.judged_robust(self.classifiers(arm), official=arm not in (*CONTROLS, MENDED))
 
+    def judged_few(self, arm: str, share: float) -> dict[str, Tensor]:
+        """`judged_arm` of ACL or an arm of `PARTS` with that share of the labels, without AutoAttack."""
+        encoders = [self.loaded(ACL, self.arm(arm, seed), seed) for seed in self.scale.seeds]
+        return self.judged_robust([self.few_labels(encoder, share) for encoder in encoders], official=False)
+
     def views_of(self, pictures: int, part: str = "held", seed: int = 0) -> Tensor:
         """Two views (2 pictures, 3, S, S) of the first pictures of a part, the first ones first."""
         x = self.objects.part(part, pictures)[0]
