@@ -20,6 +20,7 @@ from lib.studies.robust_ssl.adversarial.dynacl import (
 )
 from lib.studies.robust_ssl.adversarial.faces import (
     FaceFeatures,
+    FaceJudges,
     FacePairs,
     checked,
     eer_of,
@@ -334,6 +335,7 @@ __all__ = [
     "FAMILIES",
     "FIXED",
     "FaceFeatures",
+    "FaceJudges",
     "FacePairs",
     "FaceScores",
     "Faces",

@@ -22,7 +22,7 @@ from lib.training.labelled import coloured
 
 STANDARDISED = 2000  # faces that the features are standardised on
 BOUNDS = (2, 4, 8, 16, 64)  # in 255ths
-STEPS = (5, 20, 40)
+BATCH = 128  # pictures attacked at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,19 @@ class FacePairs:
     pictures: Tensor
     same: BoolTensor
     people: Tensor
+
+
+@dataclass(frozen=True)
+class FaceJudges:
+    """The attacks of the check list: PGD's steps (also a quarter and twice as many), and draws of the random search."""
+
+    steps: int = 20
+    draws: int = 100
+
+    @property
+    def lengths(self) -> tuple[int, int, int]:
+        """A short, the usual and a long PGD."""
+        return max(1, self.steps // 4), self.steps, 2 * self.steps
 
 
 def face_pairs(images: ImageSet, pairs: Pairs, side: int) -> FacePairs:
@@ -66,21 +79,21 @@ def scores_after(model: nn.Module, pairs: FacePairs, eps: str, settings: Setting
     first, second = pairs.pictures.unbind(1)
     goal = verification(model, second, pairs.same)
     generator = torch.Generator().manual_seed(seed)
-    moved = in_batches(goal, first, Linf(eps), settings, batch=128, generator=generator)
+    moved = in_batches(goal, first, Linf(eps), settings, batch=BATCH, generator=generator)
     return (embed_all(model, moved) * embed_all(model, second)).sum(1).cpu()
 
 
-def verified(model: nn.Module, pairs: FacePairs, seed: int = 0) -> dict[str, Tensor]:
-    """Scores (P,) clean and under every attack of the honesty checks, by name."""
+def verified(model: nn.Module, pairs: FacePairs, judges: FaceJudges = FaceJudges(), seed: int = 0) -> dict[str, Tensor]:
+    """Scores (P,) clean and under every attack of the honesty checks, by name; "zero": pairs without a gradient."""
     first, second = pairs.pictures.unbind(1)
-    attack = PGD.but(step="2.5*eps/20", steps=20)
     found = {"clean": (embed_all(model, first) * embed_all(model, second)).sum(1).cpu()}
     found["one step"] = scores_after(model, pairs, "8/255", FGSM, seed)
+    wide = PGD.but(step=f"2.5*eps/{judges.steps}", steps=judges.steps)
     for bound in BOUNDS:
-        found[f"bound {bound}"] = scores_after(model, pairs, f"{bound}/255", attack, seed)
-    for steps in STEPS:
-        found[f"steps {steps}"] = scores_after(model, pairs, "8/255", attack.but(step="2/255", steps=steps), seed)
-    found["random"] = scores_after(model, pairs, "8/255", RANDOM, seed)
+        found[f"bound {bound}"] = scores_after(model, pairs, f"{bound}/255", wide, seed)
+    for steps in judges.lengths:
+        found[f"steps {steps}"] = scores_after(model, pairs, "8/255", PGD.but(steps=steps), seed)
+    found["random"] = scores_after(model, pairs, "8/255", RANDOM.but(restarts=judges.draws), seed)
     return found | {"zero": zero_gradients(model, pairs)}
 
 
@@ -89,7 +102,7 @@ def zero_gradients(model: nn.Module, pairs: FacePairs) -> Tensor:
     first, second = pairs.pictures.unbind(1)
     device = next(model.parameters()).device
     parts = []
-    for x, y in zip(first.split(128), second.split(128), strict=True):
+    for x, y in zip(first.split(BATCH), second.split(BATCH), strict=True):
         leaf = x.to(device).requires_grad_()
         with torch.no_grad():
             anchor = model.embed(y.to(device))
@@ -103,8 +116,10 @@ def eer_of(scores: Tensor, pairs: FacePairs, seed: int = 0) -> Interval:
     return pair_bootstrap(scores, pairs.same, pairs.people, eer, resamples=300, seed=seed)
 
 
-def checked(found: dict[str, Tensor], pairs: FacePairs, seed: int = 0) -> list[Check]:
-    """The honesty checks of one encoder, from `verified`'s scores."""
+def checked(
+    found: dict[str, Tensor], pairs: FacePairs, judges: FaceJudges = FaceJudges(), seed: int = 0
+) -> list[Check]:
+    """The honesty checks of one encoder, from `verified`'s scores; decisions are taken at the clean scores' median."""
 
     def error(name: str) -> Interval:
         return eer_of(found[name], pairs, seed)
@@ -117,10 +132,10 @@ def checked(found: dict[str, Tensor], pairs: FacePairs, seed: int = 0) -> list[C
     return honesty(
         clean=error("clean"),
         one_step=error("one step"),
-        iterative=error("steps 20"),
+        iterative=error(f"steps {judges.steps}"),
         black_box=error("random"),
         by_bound={bound: error(f"bound {bound}") for bound in BOUNDS},
-        by_steps={steps: error(f"steps {steps}") for steps in STEPS},
-        random_search=(broken("random"), broken("steps 40")),
+        by_steps={steps: error(f"steps {steps}") for steps in judges.lengths},
+        random_search=(broken("random"), broken(f"steps {judges.lengths[-1]}")),
         zero_gradients=float(found["zero"].mean()),
     )

@@ -5,6 +5,7 @@ linear fine-tuning: the layer alone learns from attacked pictures. AFF, adversar
 weights, clean pictures passing one set of batch statistics and attacked ones the other.
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -128,8 +129,8 @@ class FineTuning:
 
 
 def fine_tune(encoder: RoutedEncoder, tuning: FineTuning, classes: int, device: str = "cpu") -> Trained:
-    """A classifier tuned from `encoder`: its "weights" and the "history"; the last step's, as released."""
-    model = tuning.classifier(encoder, classes).to(device)
+    """A classifier tuned from a copy of `encoder`: its "weights" and the "history"; the last step's, as released."""
+    model = tuning.classifier(copy.deepcopy(encoder), classes).to(device)
     history = fit(
         model, tuning.loss(), len(tuning.images), tuning.recipe, held_out=tuning.watch, label=f"{tuning.mode}"
     )
