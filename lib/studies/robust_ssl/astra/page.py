@@ -1,6 +1,4 @@
-"""What page 19 measures: gains between arms, what a strategy does, and what the reward asks for."""
-
-from collections.abc import Mapping
+"""What page 19 measures beside page 18's leads: what a strategy does, and what the reward asks for."""
 
 import torch
 from torch import Tensor
@@ -16,7 +14,6 @@ from lib.studies.robust_ssl.astra.strategy import HEADS, FixedStrategy, draw_act
 from lib.studies.robust_ssl.astra.study import StrategyStudy
 
 Found = dict[str, Tensor]
-Judged = Mapping[str, Found]  # by arm: "SA", "RA" (seeds, n), "AA" (seeds, m) bool
 ARM_NAMES = {
     "ACL": "ACL",
     "ACL + mixed": "ACL + mixed contrastive",
@@ -28,20 +25,6 @@ ARM_NAMES = {
     "mended": "ASTrA, mended",
 }
 HEAD_NAMES = {"eps": "budget, 1/255", "steps": "iterations", "step": "step size, 1/255"}
-
-
-def arm_gain(judged: Judged, one: str, other: str, kind: str = "RA") -> Tensor:
-    """Points (seeds, n) of accuracy that one arm is better than the other on each picture."""
-    return 100 * (judged[one][kind].double() - judged[other][kind].double())
-
-
-def smaller_gain(*gains: Tensor, seed: int = 0) -> Interval:
-    """The smallest mean of several gains (seeds, n), trainings and pictures drawn."""
-
-    def least(*drawn: Tensor) -> float:
-        return min(part.mean().item() for part in drawn)
-
-    return bootstrap_seeds_and_images(least, *gains, seed=seed)
 
 
 def entropy_change(before: Found, after: Found) -> Tensor:
