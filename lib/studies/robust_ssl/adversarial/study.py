@@ -58,10 +58,6 @@ SELF_AT_SIZES = {
 SECONDS = 8e-5  # of one processor thread for a picture's forward pass through the laptop's network
 BUDGETS = ("epochs", "passes")  # equal for all methods: pictures seen, or passes of a network
 BY_PASSES = ("SimCLR", "DeACL")  # whose step costs less than two thirds of ACL's; the others' about as much
-    "SimCLR",
-    "RoCL",
-    "DeACL",
-)  # whose step costs at most three quarters of ACL's; the others' are about as long
 TEACHER = 0.5  # of DeACL's equal passes go into its teacher
 FIXED = {"strong": 1.0, "weak": 0.0}  # augmentation that does not change, the controls of DynACL
 FACE_METHODS = ("SimCLR", "ACL", "DeACL")
