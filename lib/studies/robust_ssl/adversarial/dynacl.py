@@ -41,7 +41,7 @@ def annealed(views: Views, strength: float) -> Views:
     """Views of a strength in [0,1]: 1 leaves them, 0 leaves the flip alone; crop, jitter, gray fade in proportion."""
     if not 0 <= strength <= 1:
         raise WorkbookError(f"The strength of views lies between 0 and 1, not at {strength}: correct it.")
-    crop = (1 - (1 - views.crop[0]) * strength, views.crop[1])
+    crop = (strength * views.crop[0] + (1 - strength), views.crop[1])
     jitter = tuple(strength * part for part in views.jitter)
     return replace(views, crop=crop, jitter=jitter, gray=strength * views.gray)
 

