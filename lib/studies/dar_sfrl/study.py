@@ -96,6 +96,7 @@ METHODS = (
     "DAR before SimCLR",
 )
 DEFENCES = ("DiffPure", *ROBUST, "TRADES")
+FOREIGN = 2  # seed of page 10's surrogate: its weights start where no encoder's do
 JUDGED = ("random frame of the person as target", "mirror image and its MSE")  # differences that carry a claim
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
@@ -376,6 +377,7 @@ class DARStudy(Study):
             for operator in ("CNN", "LSTM", "Transformer"):
                 jobs[f"M {operator} {seed}"] = partial(self.dar, seed, STEPWISE, short, operator=operator)
         jobs["surrogate"] = self.classifier
+        jobs["foreign surrogate"] = partial(self.classifier, "natural", FOREIGN)
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
         jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)

@@ -114,15 +114,21 @@ def after_autoattack(
     return alive
 
 
+def strengths_curve(probe: nn.Module, x: Tensor, labels: LongTensor, strengths: tuple[str, ...]) -> Tensor:
+    """Which images are right after PGD end to end in budgets such as "2/255", ten steps of a quarter; (budgets, n)."""
+    images = [attacked_images(probe, "end to end", x, labels, ("PGD",), eps)["PGD"] for eps in strengths]
+    return torch.stack([outputs_of(probe, moved).argmax(1) == labels for moved in images])
+
+
 def steps_curve(
-    probe: nn.Module, x: Tensor, labels: LongTensor, steps: tuple[int, ...], long: tuple[int, int]
+    probe: nn.Module, x: Tensor, labels: LongTensor, steps: tuple[int, ...], long: tuple[int, int], eps: str = EPS
 ) -> Tensor:
     """Which images are right after PGD of so many steps, and last after `long`: (steps, restarts); (plans, n) bool."""
     right = outputs_of(probe, x).argmax(1) == labels
     found = torch.zeros(len(steps) + 1, len(x), dtype=torch.bool)
     if right.any():
-        short = convergence(probe, x[right], labels[right], steps)
-        most = convergence(probe, x[right], labels[right], long[:1], long[1])
+        short = convergence(probe, x[right], labels[right], steps, eps=eps)
+        most = convergence(probe, x[right], labels[right], long[:1], long[1], eps)
         found[:, right] = torch.stack([*short.values(), *most.values()]).cpu()
     return found
 
