@@ -85,6 +85,7 @@ UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
 PRESENT = 0.3  # intensity from which a unit counts as present
 METHODS = (
     "DAR-SFRL",
+    "DAR-SFRL, printed sum",
     "PCL",
     "SimCLR",
     "MoCo",
@@ -312,6 +313,8 @@ class DARStudy(Study):
             trunk = Contrasted(self.scale.side, self.scale.width, 8, 8).trunk
         if name == "DAR-SFRL":
             found: nn.Module = Pixels(self.restorer(seed))
+        elif name == "DAR-SFRL, printed sum":
+            found = Pixels(self.short(seed, PAPER))
         elif name == "raw pixels":
             found = Pixels()
         elif name == "DAR before SimCLR":

@@ -42,13 +42,13 @@ def settings_at(name: str, eps: str) -> Settings:
 
 
 def climbs(goal: Objective, x: Tensor, names: tuple[str, ...], eps: str = EPS) -> dict[str, Tensor]:
-    """Images after each of the named attacks on a goal; two names of one attack (UPGD, MIFGSM) are climbed once."""
-    done: dict[Settings, Tensor] = {}
-    for name in names:
-        settings = settings_at(name, eps)
-        if settings not in done:
-            done[settings] = attack(goal, x, settings, eps)
-    return {name: done[settings_at(name, eps)] for name in names}
+    """Images after each of the named attacks on a goal whose model does not draw.
+
+    Two names of one attack (UPGD and MIFGSM; EOTPGD, which averages equal gradients, and PGD) are climbed once.
+    """
+    plans = {name: settings_at(name, eps).but(eot=1) for name in names}
+    done = {settings: attack(goal, x, settings, eps) for settings in dict.fromkeys(plans.values())}
+    return {name: done[plans[name]] for name in names}
 
 
 def transferred(
