@@ -74,11 +74,11 @@ EXERCISES = [
     Exercise(
         "09-p",
         "predict",
-        "By how many dB does the restoration improve a face that was attacked through it?",
+        "At how many dB of PSNR does a clean face leave the restoration?",
         1,
         1,
-        "The attack moves each pixel by at most 8/255 and knows the restorer. Plus is nearer to the clean face, minus "
-        "is farther. Write your guess before you look at the curves.",
+        "Nothing was done to it, yet three stages work on it; a perfect restoration would give infinity, a face moved "
+        "by 8/255 in each pixel has about 30. Write your guess before you look at the curves.",
         'predict("09-p", None)',
     ),
     Exercise(

@@ -63,6 +63,7 @@ SIZES = {
     "queue": per_profile(32, 4096, 16_384, 65_536),
     "batch": per_profile(8, 64, 256, 256),
     "dar_batch": per_profile(8, 32, 256, 256),
+    "dar_rate": per_profile(1e-3, 1e-3, 3e-4, 1e-4),
     "dar_steps": per_profile(3, 1500, 4000, 15_000),
     "ablation_steps": per_profile(3, 400, 1500, 15_000),
     "ssl_steps": per_profile(3, 4000, 20_000, 100_000),
@@ -84,6 +85,7 @@ UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
 PRESENT = 0.3  # intensity from which a unit counts as present
 METHODS = (
     "DAR-SFRL",
+    "DAR-SFRL, printed sum",
     "PCL",
     "SimCLR",
     "MoCo",
@@ -95,6 +97,7 @@ METHODS = (
     "DAR before SimCLR",
 )
 DEFENCES = ("DiffPure", *ROBUST, "TRADES")
+FOREIGN = 2  # seed of page 10's surrogate: its weights start where no encoder's do
 JUDGED = ("random frame of the person as target", "mirror image and its MSE")  # differences that carry a claim
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
@@ -200,8 +203,9 @@ class DARStudy(Study):
         images, people = self.faces
         if len(objective.steps) == 1:  # nothing to alternate
             objective = objective.but(alternating=False)
-        recipe = self.recipe(steps or self.scale.dar_steps, self.scale.dar_batch, 1e-3, seed=seed, clip=1.0)
-        objective = objective.but(pose_negatives=self.scale.pose_negatives)
+        s = self.scale
+        recipe = self.recipe(steps or s.dar_steps, s.dar_batch, s.dar_rate, seed=seed, clip=1.0)
+        objective = objective.but(pose_negatives=s.pose_negatives)
         known = people if objective.target == "person" else None
         return self.trained_anywhere(train_dar, images, self.network(**changes), objective, recipe, known, None)
 
@@ -212,13 +216,17 @@ class DARStudy(Study):
         trained = self.dar(seed, objective, steps, **changes)
         return self.network(**changes).loaded(trained).to(self.run.device)
 
-    def short(self, seed: int = 0, objective: Objective = STEPWISE, **changes: object) -> nn.Module:
-        """The restorer of a short training, frozen: as many optimiser steps for every objective.
+    def short_training(self, seed: int = 0, objective: Objective = STEPWISE) -> Trained:
+        """A short training, of as many optimiser steps for every objective.
 
         An alternating objective takes three in each of `ablation_steps` iterations, so a sum has three times as many.
         """
         turns = 1 if objective.alternating else len(STEPWISE.steps)
-        return self.restorer(seed, objective, turns * self.scale.ablation_steps, **changes)
+        return self.dar(seed, objective, turns * self.scale.ablation_steps)
+
+    def short(self, seed: int = 0, objective: Objective = STEPWISE) -> nn.Module:
+        """The restorer of a short training, frozen, on the run's device."""
+        return self.network().loaded(self.short_training(seed, objective)).to(self.run.device)
 
     def self_supervised(self, name: str, seed: int = 0) -> Trained:
         """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle", "RoCL", "ACL" or the "baseline".
@@ -279,7 +287,7 @@ class DARStudy(Study):
             else:
                 epoch = max(1, len(images) // s.dar_batch)
                 model, loss = Split(**sizes, hidden=s.hidden, epoch=epoch), NoiseOrthogonal(images)
-        recipe = self.recipe(s.ablation_steps, s.dar_batch, 1e-3, seed=seed, clip=1.0)
+        recipe = self.recipe(s.ablation_steps, s.dar_batch, s.dar_rate, seed=seed, clip=1.0)
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
     def ablation(self, name: str, seed: int = 0) -> nn.Module:
@@ -305,6 +313,8 @@ class DARStudy(Study):
             trunk = Contrasted(self.scale.side, self.scale.width, 8, 8).trunk
         if name == "DAR-SFRL":
             found: nn.Module = Pixels(self.restorer(seed))
+        elif name == "DAR-SFRL, printed sum":
+            found = Pixels(self.short(seed, PAPER))
         elif name == "raw pixels":
             found = Pixels()
         elif name == "DAR before SimCLR":
@@ -357,11 +367,9 @@ class DARStudy(Study):
         short = self.scale.ablation_steps
         for seed in self.scale.seeds:
             jobs[f"DAR {seed}"] = partial(self.dar, seed)
-            for name in ("PCL", "SimCLR", "MoCo", "baseline"):
-                jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
         for seed in self.scale.seeds:
             for name, objective in {"sum norm": PAPER, "sum mean": SUMMED, "released": RELEASED}.items():
-                jobs[f"{name} {seed}"] = partial(self.short, seed, objective)
+                jobs[f"{name} {seed}"] = partial(self.short_training, seed, objective)
             for name in ABLATIONS[:3]:  # "full" is "K 3"
                 word = f"short {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
@@ -370,8 +378,11 @@ class DARStudy(Study):
             for operator in ("CNN", "LSTM", "Transformer"):
                 jobs[f"M {operator} {seed}"] = partial(self.dar, seed, STEPWISE, short, operator=operator)
         jobs["surrogate"] = self.classifier
+        jobs["foreign surrogate"] = partial(self.classifier, "natural", FOREIGN)
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
+        for name in ("PCL", "SimCLR", "MoCo", "baseline"):
+            jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
         for name in ROBUST:
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
@@ -380,7 +391,7 @@ class DARStudy(Study):
             jobs["losses " + " ".join(losses)] = partial(self.dar, 0, STEPWISE.but(losses=losses), short)
         for name, change in DIFFERENCES.items():
             for seed in self.scale.seeds if name in JUDGED else self.scale.seeds[:1]:
-                jobs[f"difference {name} {seed}"] = partial(self.short, seed, STEPWISE.but(**change))
+                jobs[f"difference {name} {seed}"] = partial(self.short_training, seed, STEPWISE.but(**change))
         return jobs
 
 

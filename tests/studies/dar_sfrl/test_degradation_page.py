@@ -51,8 +51,52 @@ def surrogate():
 
 def test_quality_has_a_column_before_and_after_each_stage(faces, restorer):
     found = page.restored_quality(restorer, surrogate(), faces, torch.arange(6))
-    assert {part.shape for part in found.values()} == {(6, 3)}
-    assert set(found) == {f"{measure} {name}" for measure in ("PSNR", "SSIM") for name in page.INPUTS}
+    shapes = {"PSNR": (6, 3), "SSIM": (6, 3), "passed": (6,)}
+    assert set(found) == {f"{measure} {name}" for measure in shapes for name in page.INPUTS}
+    for key, part in found.items():
+        assert part.shape == shapes[key.split()[0]]
+
+
+def test_what_passes_of_a_perturbation_is_counted_in_decibels(faces):
+    restorer = Restorer(1).eval()
+    for part in (restorer.stages[0].degrade.body[2], restorer.stages[0].transposed.body[2], restorer.stages[0].out):
+        nn.init.zeros_(part.weight)
+        if part.bias is not None:
+            nn.init.zeros_(part.bias)
+    # both operators are the identity and nothing is added: F + alpha (F' - F) of F = F'
+    found = page.restored_quality(restorer, surrogate(), faces, torch.arange(6))
+    torch.testing.assert_close(found["passed signs 8/255"], torch.zeros(6), atol=1e-4, rtol=0)
+
+
+def test_longer_climbs_leave_no_more_of_the_face(faces, restorer, monkeypatch):
+    monkeypatch.setattr(page, "CLIMBS", {"2": 2, "4": 4, "8": 8})
+    monkeypatch.setattr(page, "RESTARTS", 2)
+    found = page.restoration_convergence(restorer, faces)
+    assert list(found) == ["2", "4", "8", "restarts"]
+    assert found["8"].mean() <= found["2"].mean()
+    assert found["restarts"].mean() <= found["4"].mean() + 1e-4
+
+
+def test_the_best_blur_is_chosen_on_the_held_out_faces():
+    draw = torch.Generator().manual_seed(2)
+    flat = torch.rand(12, 3, 1, 1, generator=draw).expand(-1, -1, 16, 16).contiguous()
+    noisy = [page.Degraded(part, part + 0.1 * torch.randn(part.shape, generator=draw), None) for part in flat.split(6)]
+    width, won = page.blur_gain(*noisy)
+    assert width == max(page.BLURS)  # on flat faces the widest blur is best
+    assert won.shape == (6,)
+    assert won.mean() > 3
+
+
+def test_the_spectrum_reads_noise_from_a_face_that_pixels_hide():
+    draw = torch.Generator().manual_seed(3)
+    kind = torch.arange(400) % 2
+    face = torch.rand(400, 3, 1, 1, generator=draw) * torch.linspace(0, 1, 16)
+    noise = torch.randn(400, 3, 16, 16, generator=draw) * torch.tensor([0.05, 0.2])[kind].view(-1, 1, 1, 1)
+    features = page.spectrum(face + noise)
+    assert features.shape == (400, 3 * page.BANDS)
+    assert page.linear_predictability(features[:300], kind[:300], features[300:], kind[300:]).all()
+    wave = torch.cos(2 * torch.pi * 4 / 16 * torch.arange(16)).expand(1, 3, 16, 16)  # frequency 1/4: the middle ring
+    assert page.spectrum(wave, bands=4).view(3, 4).argmax(1).tolist() == [2, 2, 2]
 
 
 def test_random_features_tell_the_size_of_noise_that_pixels_hide():
@@ -95,6 +139,7 @@ def test_the_gram_matrix_gives_the_expanded_loss_and_its_gradient_in_less_memory
     for values in found.values():
         assert values["by Gram matrix"] == pytest.approx(values["expanded"], rel=1e-4)
         assert values["bytes by Gram matrix"] < values["bytes expanded"]
+        assert values["apart"] < 1e-3
     assert page.slope([16, 64], [part["bytes by Gram matrix"] for part in found.values()]) < 2.2
     assert page.slope([2, 8], [4.0, 64.0]) == pytest.approx(2)
 
@@ -114,3 +159,9 @@ def test_iterations_are_timed_and_the_pages_sizes_are_the_studys(tmp_path, monke
     assert study.network().restorer(0)(study.expressions.part("held", 2)[0]).shape == (2, 3, 16, 16)
     for objective in (PAPER, RELEASED):
         assert page.seconds_an_iteration(study, objective, repeats=1) > 0
+
+
+def test_a_recipe_is_compared_training_by_training():
+    judged = {"one": {"gain": torch.full((2, 5), 3.0)}, "other": {"gain": torch.tensor([[1.0], [2.0]]).expand(2, 5)}}
+    found = page.recipe_gap(judged, "one", "other")
+    assert (found.low, found.estimate, found.high) == (1.0, 1.5, 2.0)
