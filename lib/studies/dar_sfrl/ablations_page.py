@@ -303,7 +303,7 @@ def _densities(clean: Tensor, attacked: Tensor, weights: Tensor) -> tuple[Tensor
 
 
 def blind_features(features: Tensor, count: int, seed: int = 0) -> Tensor:
-    """Features (count, d) that ignore every image: the mean of features (n, d), and noise of a tenth of their spread."""
+    """Features (count, d) that ignore every image: the mean of features (n, d), and noise of a tenth of their width."""
     noise = torch.randn(count, features.shape[1], generator=torch.Generator().manual_seed(seed))
     return features.mean(0) + 0.1 * features.std(0) * noise
 

@@ -16,6 +16,7 @@ from lib.studies.dar_sfrl.study import (
     study_for,
     units_for,
 )
+from lib.studies.dar_sfrl.training import PAPER, STEPWISE
 
 
 @pytest.fixture
@@ -83,12 +84,20 @@ def test_table_4_has_its_four_encoders_at_equal_steps(study):
     sizes = {name: study.ablation(name)(x).shape for name in ABLATIONS}
     assert sizes == {"baseline": (2, 8), "no NOCL": (2, 768), "no DAFR": (2, 8), "full": (2, 768)}
     lengths = {name: len(study.ablation_training(name)["history"]["loss"]) for name in ABLATIONS}
-    steps = study.scale.ablation_steps
-    assert lengths == dict.fromkeys(ABLATIONS, steps) | {"full": 3 * steps}  # a step for each of its parts
+    assert lengths == dict.fromkeys(ABLATIONS, 3 * study.scale.ablation_steps)  # full: a step for each of its parts
     full, three = study.ablation_training("full"), study.plan()["K 3 0"]()
     assert all(torch.equal(value, three["weights"][name]) for name, value in full["weights"].items())
     with pytest.raises(WorkbookError, match="The ablations are"):
         study.ablation("no faces")
+
+
+def test_ablations_have_as_many_optimiser_steps(study):
+    kinds = {losses: len(STEPWISE.but(losses=losses).steps) for losses in [*removals(), ("mae",)]}
+    steps = {losses: study.iterations(STEPWISE.but(losses=losses)) * count for losses, count in kinds.items()}
+    most = 3 * study.scale.ablation_steps
+    assert all(most - 1 <= count <= most for count in steps.values())  # two kinds do not divide an odd number
+    assert study.iterations() == study.scale.ablation_steps
+    assert study.iterations(PAPER) == most
 
 
 def test_the_plan_holds_what_the_issue_asks_with_two_seeds(study):
@@ -102,6 +111,7 @@ def test_the_plan_holds_what_the_issue_asks_with_two_seeds(study):
             "baseline",
             "released",
             "no NOCL",
+            "L_mae alone",
             "no DAFR",
             "short baseline",
             "K 3",
