@@ -72,12 +72,17 @@ def withstood(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor])
 
 
 def convergence(
-    probe: nn.Module, x: Tensor, labels: LongTensor, steps: tuple[int, ...] = (5, 10, 20, 50), restarts: int = 1
+    probe: nn.Module,
+    x: Tensor,
+    labels: LongTensor,
+    steps: tuple[int, ...] = (5, 10, 20, 50),
+    restarts: int = 1,
+    eps: str = EPS,
 ) -> dict[int, Tensor]:
     """Which images (n,) are right after PGD of so many steps on the probe, each keeping its worst image met."""
     goal = margin(probe, labels)
-    plans = {count: PGD.but(steps=count, keep="best", restarts=restarts) for count in steps}
-    return {count: is_correct(probe, attack(goal, x, plan), labels) for count, plan in plans.items()}
+    plans = {count: PGD.but(steps=count, step="eps/4", keep="best", restarts=restarts) for count in steps}
+    return {count: is_correct(probe, attack(goal, x, plan, eps), labels) for count, plan in plans.items()}
 
 
 def autoattacked(

@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import LongTensor, Tensor, nn
 
-from lib.studies.dar_sfrl.evaluation import (
-    features_of,
-)
+from lib.studies.dar_sfrl.evaluation import ProbeRecipe, features_of, fit_probe
 
 
 def fit_logistic(
@@ -55,6 +53,27 @@ def logistic_of_images(
     device = str(next((p.device for p in encoder.parameters()), "cpu"))
     features = {name: features_of(encoder, images[name], device) for name in ("learn", "held")}
     return fit_logistic(features["learn"], labels["learn"], (features["held"], labels["held"]), decays)
+
+
+def chosen_on_halves(
+    encoder: nn.Module, images: dict[str, Tensor], labels: dict[str, LongTensor], recipe: ProbeRecipe
+) -> dict[str, Tensor]:
+    """Which test images (n,) are read rightly with the epoch chosen on the "same" half of them, or on the "other".
+
+    The difference is what choosing on the reported images gains; it may come out below zero.
+    """
+    device = str(next((p.device for p in encoder.parameters()), "cpu"))
+    features = {name: features_of(encoder, images[name], device) for name in ("learn", "test")}
+    test = labels["test"]
+    halves = {f"half {start}": (features["test"][start::2], test[start::2]) for start in (0, 1)}
+    fitted = fit_probe(features["learn"], labels["learn"], halves, recipe)
+    x = (features["test"] - fitted["mean"]) / fitted["std"]
+    answer = {name: (x @ fitted[f"{name} weight"].T + fitted[f"{name} bias"]).argmax(1) for name in halves}
+    even = torch.arange(len(test)) % 2 == 0
+    return {
+        "same": torch.where(even, answer["half 0"], answer["half 1"]) == test,
+        "other": torch.where(even, answer["half 1"], answer["half 0"]) == test,
+    }
 
 
 def read_rightly(

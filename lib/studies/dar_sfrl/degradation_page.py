@@ -10,6 +10,8 @@ from torch import LongTensor, Tensor, nn
 
 from lib.attacks.objectives import Objective
 from lib.attacks.settings import PGD
+from lib.evaluation.two_way_bootstrap import over_seeds
+from lib.interval import Interval
 from lib.models.base import evaluating
 from lib.seeds import seeded
 from lib.studies.dar_sfrl.attacks import attack, objective_for
@@ -175,6 +177,16 @@ def separation(restorer: Restorer, learn: Degraded, test: Degraded) -> dict[str,
     told["correlation"] = F.cosine_similarity(*centred, dim=1).square()
     told["gain"] = _psnr(parts[1]["restored"], test.clean) - _psnr(test.given, test.clean)
     return told
+
+
+def recipe_gap(
+    judged: dict[str, dict[str, Tensor]], one: str, other: str, key: str = "gain", seed: int = 0
+) -> Interval:
+    """What one recipe has more of than another in a value (trainings, n) of their `separation`, on the same faces.
+
+    Trainings are paired by seed; a single one stands beside each of several.
+    """
+    return over_seeds(judged[one][key].double() - judged[other][key].double(), seed=seed)
 
 
 def restoration_gain(restorer: Restorer, faces: Degraded) -> Tensor:

@@ -7,14 +7,9 @@ import torch.nn.functional as F
 from torch import BoolTensor, LongTensor, Tensor, nn
 
 from lib.attacks.embeddings import verification
-from lib.attacks.objectives import Objective
 from lib.data.sets import Pairs
 from lib.evaluation.verification import best_threshold
-from lib.studies.dar_sfrl.attacks import (
-    SEVEN,
-    attack,
-    objective_for,
-)
+from lib.studies.dar_sfrl.attacks import SEVEN, attack
 from lib.studies.dar_sfrl.evaluation import PairHead, PairRecipe, features_of, fit_pair_head
 from lib.studies.dar_sfrl.threats import outputs_of
 
@@ -29,14 +24,19 @@ class FacePairs:
 
 
 def split_pairs(pairs: Pairs, needed: LongTensor, images: Tensor, learn: int, test: int) -> dict[str, FacePairs]:
-    """Pairs to "learn" on, from all folds but the last, and to "test" on, from the last; half of each are genuine.
+    """Pairs to "learn" on, to choose a threshold on ("held"), and to "test" on; half of each are genuine.
 
-    needed: the positions of the uint8 images (k, 3, H, W) in the set.
+    "test" is of the last fold, "held" of the one before, at most as many, "learn" of all others. needed: the positions
+    of the uint8 images (k, 3, H, W) in the set.
     """
     place = torch.full((int(needed.max()) + 1,), -1)
     place[needed] = torch.arange(len(needed))
     last = int(pairs.fold.max())
-    parts = {"learn": (pairs.take(pairs.fold != last), learn), "test": (pairs.take(pairs.fold == last), test)}
+    parts = {
+        "learn": (pairs.take(pairs.fold < last - 1), learn),
+        "held": (pairs.take(pairs.fold == last - 1), test),
+        "test": (pairs.take(pairs.fold == last), test),
+    }
     found = {}
     for name, (part, most) in parts.items():
         fewest = 2 * min(int(part.same.sum()), int((~part.same).sum()))
@@ -46,14 +46,15 @@ def split_pairs(pairs: Pairs, needed: LongTensor, images: Tensor, learn: int, te
     return found
 
 
-def fitted_head(encoder: nn.Module, pairs: FacePairs, recipe: PairRecipe) -> dict[str, Tensor]:
-    """The weights of a verification head of an encoder, and the "threshold" of most right answers on its own pairs."""
+def fitted_head(encoder: nn.Module, pairs: FacePairs, held: FacePairs, recipe: PairRecipe) -> dict[str, Tensor]:
+    """The weights of a verification head of an encoder, and the "threshold" of most right answers on held-out pairs."""
     device = str(next((p.device for p in encoder.parameters()), "cpu"))
     first, second = (features_of(encoder, side, device) for side in (pairs.first, pairs.second))
     head = fit_pair_head(encoder, pairs.first.shape[2], first, second, pairs.same, recipe)
     with torch.no_grad():
-        scores = F.cosine_similarity(head.layers(first), head.layers(second))
-    return head.layers.state_dict() | {"threshold": torch.tensor(best_threshold(scores, pairs.same))}
+        both = [head.layers(features_of(encoder, side, device)) for side in (held.first, held.second)]
+    scores = F.cosine_similarity(*both)
+    return head.layers.state_dict() | {"threshold": torch.tensor(best_threshold(scores, held.same))}
 
 
 def head_from(encoder: nn.Module, side: int, fitted: dict[str, Tensor]) -> PairHead:
@@ -64,24 +65,22 @@ def head_from(encoder: nn.Module, side: int, fitted: dict[str, Tensor]) -> PairH
     return head.eval().requires_grad_(False)
 
 
-def pair_goal(threat: str, head: PairHead, pairs: FacePairs, surrogate: PairHead) -> Objective:
-    """What an attack on the first image of each pair raises: see `objective_for`, with "same" as the label."""
-    if threat == "released":
-        return objective_for("released", head, pairs.same.long())
-    return verification(surrogate if threat == "transfer" else head, pairs.second, pairs.same)
+def attacked_pairs(head: PairHead, pairs: FacePairs, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """The first images (P, 3, H, W) after attacks on a head: genuine pairs pushed apart, impostors pulled together."""
+    goal = verification(head, pairs.second, pairs.same)
+    return {name: attack(goal, pairs.first, SEVEN[name]) for name in names}
 
 
 def pair_answers(
-    head: PairHead,
-    threshold: float,
-    threat: str,
-    pairs: FacePairs,
-    names: tuple[str, ...],
-    surrogate: PairHead,
+    head: PairHead, threshold: float, pairs: FacePairs, names: tuple[str, ...], ready: dict[str, Tensor] | None = None
 ) -> dict[str, Tensor]:
-    """Which pairs are judged rightly: "clean" (P,), and "right" (attacks, P) after attacks on their first images."""
-    goal = pair_goal(threat, head, pairs, surrogate)
-    moved = [pairs.first, *(attack(goal, pairs.first, SEVEN[name]) for name in names)]
+    """Which pairs are judged rightly: "clean" (P,), and "right" (attacks, P) after attacks on their first images.
+
+    ready: images attacked beforehand on a surrogate (threat model "transfer"); without them the head itself is attacked
+    ("end to end").
+    """
+    attacked = ready or attacked_pairs(head, pairs, names)
+    moved = [pairs.first, *(attacked[name] for name in names)]
     anchor = F.normalize(outputs_of(head, pairs.second), dim=1)
     scores = [(F.normalize(outputs_of(head, images), dim=1) * anchor).sum(1) for images in moved]
     right = torch.stack([(score >= threshold) == pairs.same for score in scores])

@@ -84,6 +84,7 @@ UNITS = (1, 2, 4, 6, 9, 12, 25, 26)  # DISFA's eight
 PRESENT = 0.3  # intensity from which a unit counts as present
 METHODS = (
     "DAR-SFRL",
+    "DAR-SFRL, printed sum",
     "PCL",
     "SimCLR",
     "MoCo",
@@ -95,6 +96,7 @@ METHODS = (
     "DAR before SimCLR",
 )
 DEFENCES = ("DiffPure", *ROBUST, "TRADES")
+FOREIGN = 2  # seed of page 10's surrogate: its weights start where no encoder's do
 JUDGED = ("random frame of the person as target", "mirror image and its MSE")  # differences that carry a claim
 ALONE = STEPWISE.but(losses=("mae",))
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
@@ -311,6 +313,8 @@ class DARStudy(Study):
             trunk = Contrasted(self.scale.side, self.scale.width, 8, 8).trunk
         if name == "DAR-SFRL":
             found: nn.Module = Pixels(self.restorer(seed))
+        elif name == "DAR-SFRL, printed sum":
+            found = Pixels(self.short(seed, PAPER))
         elif name == "raw pixels":
             found = Pixels()
         elif name == "DAR before SimCLR":
@@ -363,8 +367,6 @@ class DARStudy(Study):
         short = self.scale.ablation_steps
         for seed in self.scale.seeds:
             jobs[f"DAR {seed}"] = partial(self.dar, seed)
-            for name in ("PCL", "SimCLR", "MoCo", "baseline"):
-                jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
         for seed in self.scale.seeds:
             for name, objective in {"sum norm": PAPER, "sum mean": SUMMED, "released": RELEASED}.items():
                 jobs[f"{name} {seed}"] = partial(self.short_training, seed, objective)
@@ -377,8 +379,11 @@ class DARStudy(Study):
             for operator in ("CNN", "LSTM", "Transformer"):
                 jobs[f"M {operator} {seed}"] = partial(self.dar, seed, STEPWISE, short, operator=operator)
         jobs["surrogate"] = self.classifier
+        jobs["foreign surrogate"] = partial(self.classifier, "natural", FOREIGN)
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
+        for name in ("PCL", "SimCLR", "MoCo", "baseline"):
+            jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
         for name in ROBUST:
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)

@@ -42,13 +42,13 @@ def settings_at(name: str, eps: str) -> Settings:
 
 
 def climbs(goal: Objective, x: Tensor, names: tuple[str, ...], eps: str = EPS) -> dict[str, Tensor]:
-    """Images after each of the named attacks on a goal; two names of one attack (UPGD, MIFGSM) are climbed once."""
-    done: dict[Settings, Tensor] = {}
-    for name in names:
-        settings = settings_at(name, eps)
-        if settings not in done:
-            done[settings] = attack(goal, x, settings, eps)
-    return {name: done[settings_at(name, eps)] for name in names}
+    """Images after each of the named attacks on a goal whose model does not draw.
+
+    Two names of one attack (UPGD and MIFGSM; EOTPGD, which averages equal gradients, and PGD) are climbed once.
+    """
+    plans = {name: settings_at(name, eps).but(eot=1) for name in names}
+    done = {settings: attack(goal, x, settings, eps) for settings in dict.fromkeys(plans.values())}
+    return {name: done[plans[name]] for name in names}
 
 
 def transferred(
@@ -114,15 +114,21 @@ def after_autoattack(
     return alive
 
 
+def strengths_curve(probe: nn.Module, x: Tensor, labels: LongTensor, strengths: tuple[str, ...]) -> Tensor:
+    """Which images are right after PGD end to end in budgets such as "2/255", ten steps of a quarter; (budgets, n)."""
+    images = [attacked_images(probe, "end to end", x, labels, ("PGD",), eps)["PGD"] for eps in strengths]
+    return torch.stack([outputs_of(probe, moved).argmax(1) == labels for moved in images])
+
+
 def steps_curve(
-    probe: nn.Module, x: Tensor, labels: LongTensor, steps: tuple[int, ...], long: tuple[int, int]
+    probe: nn.Module, x: Tensor, labels: LongTensor, steps: tuple[int, ...], long: tuple[int, int], eps: str = EPS
 ) -> Tensor:
     """Which images are right after PGD of so many steps, and last after `long`: (steps, restarts); (plans, n) bool."""
     right = outputs_of(probe, x).argmax(1) == labels
     found = torch.zeros(len(steps) + 1, len(x), dtype=torch.bool)
     if right.any():
-        short = convergence(probe, x[right], labels[right], steps)
-        most = convergence(probe, x[right], labels[right], long[:1], long[1])
+        short = convergence(probe, x[right], labels[right], steps, eps=eps)
+        most = convergence(probe, x[right], labels[right], long[:1], long[1], eps)
         found[:, right] = torch.stack([*short.values(), *most.values()]).cpu()
     return found
 

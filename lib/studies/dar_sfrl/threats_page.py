@@ -1,7 +1,20 @@
 """All that page 10 takes from this study beside the trainings: `from lib.studies.dar_sfrl import threats_page`."""
 
-from lib.studies.dar_sfrl.converged_probe import fit_logistic, logistic_of_images, minimise, read_rightly
-from lib.studies.dar_sfrl.pair_threats import FacePairs, fitted_head, head_from, pair_answers, pair_goal, split_pairs
+from lib.studies.dar_sfrl.converged_probe import (
+    chosen_on_halves,
+    fit_logistic,
+    logistic_of_images,
+    minimise,
+    read_rightly,
+)
+from lib.studies.dar_sfrl.pair_threats import (
+    FacePairs,
+    attacked_pairs,
+    fitted_head,
+    head_from,
+    pair_answers,
+    split_pairs,
+)
 from lib.studies.dar_sfrl.purifier_attacks import PurifierAttack, purified_draws, purifier_of, sweep_purifier
 from lib.studies.dar_sfrl.threat_tables import (
     change_of_gaps,
@@ -22,6 +35,7 @@ from lib.studies.dar_sfrl.threats import (
     settings_at,
     steps_curve,
     strength_grid,
+    strengths_curve,
     survivors,
     transferred,
 )
@@ -42,7 +56,9 @@ __all__ = [
     "after_autoattack",
     "answers",
     "attacked_images",
+    "attacked_pairs",
     "change_of_gaps",
+    "chosen_on_halves",
     "climbs",
     "draw_confusions",
     "f1_draws",
@@ -57,7 +73,6 @@ __all__ = [
     "minimise",
     "outputs_of",
     "pair_answers",
-    "pair_goal",
     "purified_draws",
     "purifier_of",
     "rate_of",
@@ -69,6 +84,7 @@ __all__ = [
     "split_pairs",
     "steps_curve",
     "strength_grid",
+    "strengths_curve",
     "survivors",
     "sweep_purifier",
     "transferred",

@@ -159,3 +159,9 @@ def test_iterations_are_timed_and_the_pages_sizes_are_the_studys(tmp_path, monke
     assert study.network().restorer(0)(study.expressions.part("held", 2)[0]).shape == (2, 3, 16, 16)
     for objective in (PAPER, RELEASED):
         assert page.seconds_an_iteration(study, objective, repeats=1) > 0
+
+
+def test_a_recipe_is_compared_training_by_training():
+    judged = {"one": {"gain": torch.full((2, 5), 3.0)}, "other": {"gain": torch.tensor([[1.0], [2.0]]).expand(2, 5)}}
+    found = page.recipe_gap(judged, "one", "other")
+    assert (found.low, found.estimate, found.high) == (1.0, 1.5, 2.0)

@@ -5,10 +5,11 @@ from torch import nn
 
 from lib.data.sets import Pairs
 from lib.errors import WorkbookError
+from lib.evaluation import wilson
 from lib.seeds import seeded
 from lib.studies.dar_sfrl import threats_page as threats
 from lib.studies.dar_sfrl.attacks import SEVEN
-from lib.studies.dar_sfrl.evaluation import PairRecipe, Probe, UnitRecipe, probe_from, unit_f1
+from lib.studies.dar_sfrl.evaluation import PairRecipe, Probe, ProbeRecipe, UnitRecipe, probe_from, unit_f1
 from lib.studies.dar_sfrl.networks import Pixels
 
 
@@ -74,13 +75,18 @@ def test_rates_of_several_trainings():
 def test_gaps_are_paired_and_one_training_stands_beside_each_of_several():
     right = torch.tensor([[True, False] * 50, [True, True] * 50])
     assert threats.gap_of(right, right[:1]).estimate == pytest.approx(25)
-    assert threats.gap_of(right, right).low == threats.gap_of(right, right).high == 0
+    same = threats.gap_of(right, right)
+    most = wilson(0, 100).scaled(100).high
+    assert (same.low, same.estimate, same.high) == (-most, 0, most)  # no image differs, of a hundred
     change = threats.change_of_gaps(right[1:], right[:1], right[:1], right[:1])
     assert change.estimate == pytest.approx(50)
     assert change.low < 50 < change.high
     saved = threats.share_saved(right[1:], right[:1], right[1:], right[1:])
     assert saved.estimate == pytest.approx(100)
     assert threats.share_saved(right, right, right, right) is None
+    rarely = torch.ones(1, 100, dtype=torch.bool)
+    rarely[0, 0] = False  # a drop of one point in a hundred images: its interval reaches to zero
+    assert threats.share_saved(~rarely | True, rarely, right, right) is None
 
 
 def test_more_steps_leave_no_more_and_autoattack_only_looks_at_survivors():
@@ -131,27 +137,44 @@ def made_pairs():
 def test_pairs_are_learnt_on_other_folds_than_tested():
     images = torch.arange(20).view(20, 1, 1, 1).expand(20, 3, 8, 8).byte()
     parts = threats.split_pairs(made_pairs(), torch.arange(20), images, 100, 100)
-    assert len(parts["learn"].same) == 16
-    assert len(parts["test"].same) == 4
+    assert len(parts["learn"].same) == 12
+    assert len(parts["held"].same) == len(parts["test"].same) == 4
+    assert (parts["held"].first[:, 0, 0, 0] * 255).round().tolist() == [12, 13, 14, 15]
     assert (parts["test"].first[:, 0, 0, 0] * 255).round().tolist() == [16, 17, 18, 19]
     assert torch.allclose(parts["learn"].second[3], torch.full((3, 8, 8), 4 / 255))
 
 
-def test_a_head_is_rebuilt_as_fitted_and_attacked_in_three_threat_models():
+def test_a_head_is_rebuilt_as_fitted_and_attacked_by_transfer_and_end_to_end():
     first, same = faces(12), torch.arange(12) % 2 == 0
     second = torch.where(same[:, None, None, None], first, faces(12).flip(0))
     pairs = threats.FacePairs(first, second, same)
-    fitted = threats.fitted_head(Pixels(), pairs, PairRecipe(epochs=2, batch=6, dim=5))
+    fitted = threats.fitted_head(Pixels(), pairs, pairs, PairRecipe(epochs=2, batch=6, dim=5))
     head = threats.head_from(Pixels(), 8, fitted)
-    surrogate = threats.head_from(Pixels(), 8, threats.fitted_head(Pixels(), pairs, PairRecipe(epochs=1, dim=4)))
+    surrogate = threats.head_from(Pixels(), 8, threats.fitted_head(Pixels(), pairs, pairs, PairRecipe(epochs=1, dim=4)))
+    ready = threats.attacked_pairs(surrogate, pairs, ("BIM",))
     limit = float(fitted["threshold"])
-    found = {
-        threat: threats.pair_answers(head, limit, threat, pairs, ("BIM",), surrogate)
-        for threat in ("released", "transfer", "end to end")
-    }
-    assert all(torch.equal(one["clean"], found["released"]["clean"]) for one in found.values())
-    assert found["end to end"]["right"].sum() <= found["released"]["right"].sum()
-    assert found["end to end"]["right"].shape == (1, 12)
+    aimed = threats.pair_answers(head, limit, pairs, ("BIM",))
+    transferred = threats.pair_answers(head, limit, pairs, ("BIM",), ready)
+    assert torch.equal(aimed["clean"], transferred["clean"])
+    assert aimed["right"].sum() <= transferred["right"].sum()
+    assert aimed["right"].shape == (1, 12)
+
+
+def test_choosing_on_the_reported_half_is_told_from_choosing_on_the_other():
+    draw = generator(5)
+    images = {name: (255 * torch.rand(40, 3, 4, 4, generator=draw)).byte() for name in ("learn", "test")}
+    labels = {name: torch.randint(2, (40,), generator=draw) for name in images}  # noise: nothing can be learnt
+    found = threats.chosen_on_halves(Pixels(), images, labels, ProbeRecipe(epochs=20, batch=10))
+    assert found["same"].double().mean() > found["other"].double().mean()
+    assert found["same"].shape == found["other"].shape == (40,)
+
+
+def test_stronger_budgets_leave_no_more_and_a_flat_one_nothing_changed():
+    x, model = faces(), probe()
+    labels = model(x).argmax(1)
+    curve = threats.strengths_curve(model, x, labels, ("0.1/255", "8/255", "64/255"))
+    assert curve.shape == (3, len(x))
+    assert curve[0].sum() >= curve[1].sum() >= curve[2].sum()
 
 
 def test_units_are_attacked_through_the_probe_and_f1_is_that_of_scikit_learn():
