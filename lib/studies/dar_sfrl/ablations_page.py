@@ -26,12 +26,12 @@ from lib.evaluation.two_way_bootstrap import bootstrap_seeds_and_images, over_se
 from lib.interval import Interval
 from lib.models.resnets import ResNet
 from lib.studies.dar_sfrl.adversarial import TrunkClassifier
-from lib.studies.dar_sfrl.attacks import EPS, SEVEN, attack, convergence, objective_for, random_signs, withstood
+from lib.studies.dar_sfrl.attacks import EPS, SEVEN, convergence, objective_for, random_signs, withstood
 from lib.studies.dar_sfrl.degradation_page import Degraded, degraded, restoration_gain
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
 from lib.studies.dar_sfrl.networks import Pixels, Restorer
 from lib.studies.dar_sfrl.study import DARStudy
-from lib.studies.dar_sfrl.threats import settings_at
+from lib.studies.dar_sfrl.threats import climbs
 from lib.studies.dar_sfrl.training import LOSSES, STEPWISE, Objective
 
 # The variants of Table 4 and Figs 5 and 7 by `DARStudy.ablation`'s words, from none of the two parts to both.
@@ -62,7 +62,7 @@ def attacked_images(
     device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
     x, labels = x.to(device), labels.to(device)
     goal = objective_for(threat, network, labels, network)
-    return {name: attack(goal, x, settings_at(name, eps), eps).cpu() for name in names}
+    return {name: images.cpu() for name, images in climbs(goal, x, tuple(names), eps).items()}
 
 
 def stays_right(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -147,16 +147,14 @@ class Bench:
         """The PSNR (seeds, n) in dB that restorers win on degraded held-out faces."""
         return torch.stack([self.study.run.kept(restoration_gain, each.restorer, self.held) for each in encoders])
 
-    def unsettled(self, encoders: Sequence[nn.Module], count: int, steps: tuple[int, int]) -> Tensor:
+    def unsettled(self, encoders: Sequence[nn.Module], count: int, steps: tuple[int, int], eps: str = EPS) -> Tensor:
         """Right after the fewer less right after more steps of PGD end to end, on `count` images: (seeds, count)."""
-        x, labels = (part[:count] for part in self.test)
+        x, labels = (part[:count].to(self.study.device) for part in self.test)
         few, many = steps
         found = []
         for encoder in encoders:
             probe = self.study.probe(encoder)
-            right = self.study.run.kept(
-                convergence, probe, x.to(self.study.device), labels.to(self.study.device), steps
-            )
+            right = self.study.run.kept(convergence, probe, x, labels, steps, 1, eps)
             found.append(right[few].double() - right[many].double())
         return torch.stack(found)
 
