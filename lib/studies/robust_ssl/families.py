@@ -79,6 +79,11 @@ class Family(StatefulLoss):
     def prepare(self, model: JointEmbedding) -> None:
         """Make the state that the family remembers."""
 
+    @property
+    def view_count(self) -> int:
+        """Views of each picture in a step."""
+        return 2
+
     def lacks(self, part: str) -> bool:
         """Whether that part was taken away."""
         return self.without == part
@@ -213,6 +218,11 @@ class MultiCrop(Family):
     """A family with prototypes that also takes small crops."""
 
     prototypes = True
+
+    @property
+    def view_count(self) -> int:
+        """Views of each picture in a step, small ones among them."""
+        return 2 + self.given.small
 
     def forward(self, model: JointEmbedding, index: LongTensor, generator: Generator) -> Metrics:
         """{"loss"} of two whole views and some small ones, grouped by size: two passes."""

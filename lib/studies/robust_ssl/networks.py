@@ -38,8 +38,9 @@ class Sizes:
 class JointEmbedding(nn.Module):
     """An encoder with lightly's projector, linear, norm, ReLU, linear, the same for every family.
 
-    predictor: hidden features of SimSiam's and BYOL's, of the same form; 0: none. prototypes: SwAV's and DINO's; they have unit length, so their
-    products with unit projections are cosines (DINO's weight-normalised last layer is the same thing).
+    predictor: hidden features of SimSiam's and BYOL's, of the same form; 0: none. prototypes: SwAV's and DINO's; they
+    have unit length, so their products with unit projections are cosines (DINO's weight-normalised last layer is the
+    same thing).
     """
 
     def __init__(self, sizes: Sizes, predictor: int = 0, prototypes: bool = False):

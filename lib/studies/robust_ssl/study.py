@@ -186,7 +186,7 @@ class SSLStudy(Study):
         return self.trained(Asked(self.scale.domain_steps, method, seed, views, domain, alike=True))
 
     def rate_accuracies(self, method: str) -> dict[float, float]:
-        """Held-out accuracy of the linear probe for each of the rates, after `tune_steps`; "supervised" is tuned too."""
+        """Held-out accuracy of the linear probe for each rate after `tune_steps`; method: also "supervised"."""
         steps = self.scale.tune_steps
         found = {}
         for rate in self.scale.rates:
