@@ -3,7 +3,7 @@
 The attacks on MobileFaceNet, then PIN's defence at its own sizes: 112x112 pixels, 2500 eigenvectors, 30 masks a face;
 then ACL-triplet's inner attack at a laptop's size: a ResNet-18 of width 16, 32 triplets of 56x56 pixels; then a
 training step of TRADES-ANCRA; then a stage of DAR-SFRL's restoration and its interpolated negatives; last random views,
-corruptions, conformal views and a step of joint embedding.
+corruptions, conformal views, a step of joint embedding, and steps of self-adversarial training, ASTrA's among them.
 Both sides of a ratio run in turn, in changing order, so that a slow spell of the machine hits both; the ratio is the
 median over the rounds, and the spread shows how noisy the machine was. On a CPU the clock is the processor time of one
 thread, which other work on the machine disturbs least; on CUDA it is wall time with the queue emptied.
@@ -18,8 +18,10 @@ import torchattacks
 from torch import Tensor, nn
 
 from benchmarks.ancra_training import training_ratios
+from benchmarks.astra import astra_ratios
 from benchmarks.dar import dar_ratios
 from benchmarks.joint_embedding import joint_embedding_ratios
+from benchmarks.self_adversarial import self_adversarial_ratios
 from benchmarks.timing import measure, report, smooth_images
 from benchmarks.views import view_ratios
 from benchmarks.warps import warp_ratios
@@ -325,6 +327,7 @@ def main() -> int:
     results += reward_ratio(choice, 5, device) + inactivation_ratio(many, choice.basis, 9, device)
     results += triplet_attack_ratio(9, device) + training_ratios(9, device) + dar_ratios(9, device)
     results += view_ratios(9, device) + warp_ratios(9, device) + joint_embedding_ratios(9, device)
+    results += self_adversarial_ratios(9, device) + astra_ratios(9, device)
     ours, theirs = our_deepfool(few), their_deepfool(few)
     apart = ((ours - theirs).norm() / (ours - few.probes).norm()).item()
     print(f"The two DeepFools' perturbations differ by {apart:.1e} of their length.")

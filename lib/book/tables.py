@@ -106,9 +106,26 @@ def _text(value: object, decimals: int | None) -> str:
 
 
 def claims_table(claims: Sequence[JudgedClaim]) -> str:
-    """Claims with their effects and verdicts, those of the source first; five columns, which fit a narrow window."""
+    """Claims with their effects and verdicts, those of the source first; five columns, which fit a narrow window.
+
+    Of more than `FIRST` claims only the source's are shown at once, the others folded under their count of verdicts.
+    """
+    told = "The claims of this page, judged by their intervals."
+    if len(claims) <= FIRST:
+        return _claims(sorted(claims, key=lambda claim: list(VERDICTS).index(claim.kind)), told)
+    groups = {kind: [claim for claim in claims if claim.kind == kind] for kind in VERDICTS}
+    parts = [_claims(groups.pop("source"), f"{told} Critiques and checks of ours are folded below.")]
+    for kind, some in groups.items():
+        verdicts = Counter(claim.verdict for claim in some)
+        counted = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+        if some:
+            parts.append(f"<details><summary><b>{kind}s</b>: {counted}</summary>{_claims(some, '')}</details>")
+    return "".join(parts)
+
+
+def _claims(claims: Sequence[JudgedClaim], caption: str) -> str:
     rows = []
-    for claim in sorted(claims, key=lambda claim: list(VERDICTS).index(claim.kind)):
+    for claim in claims:
         name = f'<span style="white-space: nowrap">{claim.id}</span><br>{claim.kind}'
         words = f"{html.escape(claim.claim)}<br><i>Measured:</i> {html.escape(claim.measured)}"
         words += f"<br><i>{html.escape(claim.note)}</i>" if claim.note else ""
@@ -117,7 +134,7 @@ def claims_table(claims: Sequence[JudgedClaim]) -> str:
         rows.append("<tr>" + "".join(cell(text) for text in texts) + "</tr>")
     head = ["claim", "in words", "effect [95 % interval]", "expected", "verdict"]
     top = "".join(cell(name, "th") for name in head)
-    return html_table(top, rows, "The claims of this page, judged by their intervals.")
+    return html_table(top, rows, caption)
 
 
 def source_tables(records: Sequence[Record]) -> str:

@@ -254,6 +254,53 @@ def crop_without_map(c, s, t):
     return s, t, 0, 1
 
 
+def summed_positives(rows, views, tau):
+    return solution(exercise("18-1"))(rows, views, tau) * (views - 1)
+
+
+def own_row_kept(rows, views, tau):
+    picture = torch.arange(len(rows) // views).repeat(views)
+    positive = (picture[:, None] == picture).fill_diagonal_(False)
+    return -(rows @ rows.T / tau).log_softmax(1)[positive].mean()
+
+
+def neighbours_as_views(rows, views, tau):
+    order = torch.arange(len(rows)).view(-1, views).T.flatten()
+    return solution(exercise("18-1"))(rows[order], views, tau)
+
+
+def one_pass_a_step(views, steps):
+    return solution(exercise("18-2"))(views, steps) - views * steps
+
+
+def three_passes_a_step(views, steps):
+    return solution(exercise("18-2"))(views, steps) + views * steps
+
+
+def clean_alone(views, steps):
+    return views * (2 * steps + 3)
+
+
+def credit_without_baseline(logits, actions, rewards):
+    return rewards[:, None] * (torch.nn.functional.one_hot(actions, logits.shape[1]) - logits.softmax(1))
+
+
+def credit_of_the_batch(logits, actions, rewards):
+    return credit_without_baseline(logits, actions, rewards.mean().expand(len(rewards)))
+
+
+def credit_turned_round(logits, actions, rewards):
+    return -solution(exercise("19-1"))(logits, actions, rewards)
+
+
+def passes_forward_alone(steps):
+    return 2 * steps.sum() + (steps < steps.max()).sum(), steps.max() * len(steps)
+
+
+def passes_without_the_last_embedding(steps):
+    return 2 * steps.sum(), 2 * steps.max() * len(steps)
+
+
 PLANTED = {  # id -> wrong answers, each with a word of the hint that names what is wrong
     "00-1": [(swapped_rates, "swapped"), (rates_over_all, "all pairs"), (strict_rates, ">=")],
     "00-2": [(eer_in_per_cent, "per cent"), (eer_up_to_a_half, "one half")],
@@ -295,6 +342,14 @@ PLANTED = {  # id -> wrong answers, each with a word of the hint that names what
         (crop_above_only, "1 + c t"),
         (crop_without_map, "where is c"),
     ],
+    "18-1": [(summed_positives, "mean of both"), (own_row_kept, "itself"), (neighbours_as_views, "neighbours")],
+    "18-2": [(one_pass_a_step, "costs two"), (three_passes_a_step, "one pass more"), (clean_alone, "learnt from, too")],
+    "19-1": [
+        (credit_without_baseline, "baseline"),
+        (credit_of_the_batch, "one reward for all"),
+        (credit_turned_round, "sign"),
+    ],
+    "19-2": [(passes_forward_alone, "twice"), (passes_without_the_last_embedding, "one more pass forward")],
     "11-1": [(own_vote, "for itself"), (left_out_in_per_cent, "per cent"), (one_neighbour_more, "not k + 1")],
     "11-2": [(images_drawn_alone, "trainings"), (trainings_drawn_alone, "images")],
 }

@@ -10,8 +10,7 @@ from lib.errors import WorkbookError
 from lib.studies.ancra.classifiers import GatedClassifier
 from lib.studies.ancra.training import Network
 from lib.training.loop import Loss
-
-KINDS = ("attack forward", "attack backward", "training forward", "training backward")
+from lib.training.passes import count_passes
 
 
 def one_step(model: nn.Module, loss: Loss, batch: int) -> None:
@@ -33,22 +32,8 @@ def learner_of(loss: Loss, network: Network, device: str) -> tuple[nn.Module, li
 
 
 def passes_of(work: Callable[[], object], models: Sequence[GatedClassifier], batch: int) -> dict[str, float]:
-    """Passes of `models` in `work` by `KINDS`, in images of a batch; a model in eval mode counts as "attack"."""
-    seen = dict.fromkeys(KINDS, 0)
-
-    def count(module: nn.Module, _: object, maps: Tensor) -> None:
-        kind = "training" if module.training else "attack"
-        seen[f"{kind} forward"] += len(maps)
-        if maps.requires_grad:
-            maps.register_hook(lambda g: seen.__setitem__(f"{kind} backward", seen[f"{kind} backward"] + len(g)))
-
-    hooks = [model.trunk.stem.register_forward_hook(count) for model in models]
-    try:
-        work()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return {kind: number / batch for kind, number in seen.items()}
+    """Passes of `models` in `work`, in images of a batch: see `count_passes`."""
+    return count_passes(work, [model.trunk.stem for model in models], batch)
 
 
 def step_passes(loss: Loss, network: Network, batch: int, device: str = "cpu") -> dict[str, float]:

@@ -367,8 +367,6 @@ class DARStudy(Study):
         short = self.scale.ablation_steps
         for seed in self.scale.seeds:
             jobs[f"DAR {seed}"] = partial(self.dar, seed)
-            for name in ("PCL", "SimCLR", "MoCo", "baseline"):
-                jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
         for seed in self.scale.seeds:
             for name, objective in {"sum norm": PAPER, "sum mean": SUMMED, "released": RELEASED}.items():
                 jobs[f"{name} {seed}"] = partial(self.short_training, seed, objective)
@@ -383,6 +381,8 @@ class DARStudy(Study):
         jobs["foreign surrogate"] = partial(self.classifier, "natural", FOREIGN)
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
+        for name in ("PCL", "SimCLR", "MoCo", "baseline"):
+            jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
         for name in ROBUST:
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)

@@ -19,9 +19,9 @@ from lib.studies.robust_ssl.study import study_for
 PAGE = "15_joint_embedding"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="python -m lib.studies.robust_ssl.train", description=__doc__.splitlines()[0])
+def parser(program: str = "python -m lib.studies.robust_ssl.train", told: str = __doc__) -> argparse.ArgumentParser:
+    """The command line of a program whose docstring is `told`."""
+    top = argparse.ArgumentParser(prog=program, description=told.splitlines()[0])
     top.add_argument("names", nargs="*", help="trainings by name or by how their names start; default all")
     top.add_argument("--profile", default="laptop", choices=PROFILES)
     top.add_argument("--device", default="auto")

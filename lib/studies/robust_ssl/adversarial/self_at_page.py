@@ -1,0 +1,142 @@
+"""What page 18 measures: accuracies over seeds, leads of methods, equality of our ACL step with the core's."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from lib.interval import Interval
+from lib.studies.robust_ssl.adversarial.methods import ACL
+from lib.studies.robust_ssl.adversarial.study import SelfATStudy
+from lib.studies.robust_ssl.adversarial.training import SELF_AT
+from lib.studies.robust_ssl.joint_embedding_page import drawn_with_repeats
+from lib.training.adversarial_contrast import AdversarialContrast
+
+Rights = Mapping[str, Tensor]  # "SA", "RA" (seeds, n) and "AA" (seeds, m) bool
+ROBUST = ("RoCL", "ACL", "AdvCL", "DeACL", "DynACL")
+
+
+def slf_rights(study: SelfATStudy, method: str, budget: str = "epochs", way: str = "adversarial") -> dict[str, Tensor]:
+    """Which test pictures are right after SLF: stacked over seeds. method: as in `SelfATStudy.robust_encoder`.
+
+    AutoAttack judges the adversarial route at equal epochs alone.
+    """
+    encoders = [study.robust_encoder(method, seed, budget) for seed in study.scale.seeds]
+    official = (budget, way) == ("epochs", "adversarial")
+    return study.judged_robust([study.linear(encoder, way) for encoder in encoders], official)
+
+
+def fixed_rights(study: SelfATStudy, name: str) -> dict[str, Tensor]:
+    """The same for DynACL with an augmentation of fixed strength."""
+    kind = SELF_AT["DynACL"]
+    encoders = [study.loaded(kind, study.fixed(name, seed)) for seed in study.scale.seeds]
+    return study.judged_robust([study.linear(encoder) for encoder in encoders], official=False)
+
+
+def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int]) -> dict[str, Tensor]:
+    """Which test pictures are right after ALF or AFF, stacked over seeds."""
+    models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed) for seed in seeds]
+    return study.judged_robust(models, official=False)
+
+
+def few_label_rights(study: SelfATStudy, method: str, share: float) -> dict[str, Tensor]:
+    """Which test pictures are right after SLF with that share of the labels, stacked over seeds."""
+    encoders = [study.robust_encoder(method, seed) for seed in study.scale.seeds]
+    return study.judged_robust([study.few_labels(encoder, share) for encoder in encoders], official=False)
+
+
+def judgements(study: SelfATStudy) -> dict[str, Callable[[], object]]:
+    """The costly part of judging, by name: AutoAttack and PGD behind linear layers, PGD after full fine-tuning."""
+    jobs: dict[str, Callable[[], object]] = {}
+    for name in (*SELF_AT, "untrained", "DynACL++"):
+        jobs[f"judged SLF {name}"] = partial(slf_rights, study, name)
+    for name in (*SELF_AT, "untrained"):
+        jobs[f"judged AFF {name}"] = partial(tuned_rights, study, name, "AFF", study.scale.seeds)
+    return jobs
+
+
+def points(right: Rights, measure: str = "RA") -> Tensor:
+    """Accuracy in points of each picture, (seeds, n)."""
+    return 100 * right[measure].double()
+
+
+def lead(right: Mapping[str, Rights], one: str, other: str, measure: str = "RA") -> Tensor:
+    """By how many points `one` is ahead of `other` on each picture, (seeds, n)."""
+    return points(right[one], measure) - points(right[other], measure)
+
+
+def least_lead(leads: Sequence[Tensor], **draws: int) -> Interval:
+    """The smallest of several mean leads (seeds, n), trainings and pictures drawn alike for all."""
+    whole = torch.stack(list(leads))  # (leads, seeds, n)
+
+    def effect(rows: Tensor, columns: Tensor) -> float:
+        return whole[:, rows][:, :, columns].mean((1, 2)).min().item()
+
+    return drawn_with_repeats(effect, *whole.shape[1:], **draws)
+
+
+def spread_shrinks(slf: Mapping[str, Rights], aff: Mapping[str, Rights], **draws: int) -> Interval:
+    """Largest less smallest RA of the robust methods in points: after SLF less after AFF."""
+    both = [torch.stack([points(right[name]) for name in ROBUST]) for right in (slf, aff)]  # (methods, seeds, n)
+
+    def effect(rows: Tensor, columns: Tensor) -> float:
+        means = [part[:, rows][:, :, columns].mean((1, 2)) for part in both]
+        return ((means[0].max() - means[0].min()) - (means[1].max() - means[1].min())).item()
+
+    return drawn_with_repeats(effect, *both[0].shape[1:], **draws)
+
+
+def missed_by_pgd(right: Mapping[str, Rights], **draws: int) -> Interval:
+    """Points that AutoAttack takes beyond PGD-20, the largest over the methods, on the pictures that both attack."""
+    gaps = []
+    for found in right.values():
+        many = found["AA"].shape[1]
+        gaps.append(100 * (found["RA"][:, :many].double() - found["AA"].double()))
+    found = least_lead([-gap for gap in gaps], **draws)
+    return Interval(-found.estimate, -found.high, -found.low, n=found.n)
+
+
+def against_core(study: SelfATStudy, pictures: int = 16) -> float:
+    """|ours / the core's - 1| of one ACL step on the same pictures and random numbers."""
+    images = study.objects.images["learn"][:pictures]
+    plan = study.plan_of_method(ACL)
+    given = plan.options
+    model = plan.model()
+    ours = plan.loss(images, model)
+    strength = given.strength
+    theirs = AdversarialContrast(
+        images, given.views, None, "dual", strength.eps, strength.step, strength.steps, given.temperature
+    )
+    index = torch.arange(len(images))
+    values = []
+    for loss in (ours, theirs):
+        same = copy.deepcopy(model).train()  # a step renews the statistics that an attack runs on
+        found = loss(same, index, torch.Generator().manual_seed(0))
+        values.append(found["loss"].item())
+    return abs(values[0] / values[1] - 1)
+
+
+def passes_by_formula(steps: int, rocl_steps: int) -> dict[str, dict[str, float]]:
+    """Passes of a step for each picture: forward and back in the attack, forward and back in training.
+
+    steps: K of the inner attack; rocl_steps: RoCL's own.
+    """
+    rows = {
+        "SimCLR": (0, 0, 2, 2),
+        "RoCL": (rocl_steps + 1, rocl_steps, 3, 3),
+        "ACL": (2 * steps, 2 * steps, 4, 4),
+        "AdvCL": (2 * steps + 3, 2 * steps, 5, 5),
+        "DeACL": (steps + 1, steps, 2, 2),
+        "DynACL": (2 * steps, 2 * steps, 4, 2),
+    }
+    kinds = ("attack forward", "attack backward", "training forward", "training backward")
+    return {name: dict(zip(kinds, row, strict=True)) for name, row in rows.items()}
+
+
+def miscounted(study: SelfATStudy) -> float:
+    """Largest difference of counted passes and `passes_by_formula`, over methods and kinds."""
+    rocl = study.options_of(SELF_AT["RoCL"]).strength.steps
+    formula = passes_by_formula(study.scale.attack_steps, rocl)
+    return max(abs(count - formula[name][kind]) for name in SELF_AT for kind, count in study.passes(name).items())

@@ -1,0 +1,285 @@
+"""The trainings of page 19: ASTrA and its parts, what it should beat for as many passes, and its attack elsewhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import torch
+from torch import Tensor, nn
+
+from lib.book.run import Run, per_profile
+from lib.errors import WorkbookError, choices
+from lib.studies.robust_ssl.adversarial.dynacl import DynACL
+from lib.studies.robust_ssl.adversarial.methods import ACL, SelfAdversarial
+from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
+from lib.studies.robust_ssl.adversarial.rocl import RoCL
+from lib.studies.robust_ssl.adversarial.study import SECONDS, SELF_AT_SIZES, SelfATStudy
+from lib.studies.robust_ssl.adversarial.training import SelfATPlan
+from lib.studies.robust_ssl.astra.measures import action_rewards, chosen, gradient_draws
+from lib.studies.robust_ssl.astra.plugged import DynACLLearnt, RoCLLearnt
+from lib.studies.robust_ssl.astra.reward import Weights
+from lib.studies.robust_ssl.astra.strategy import Ranges
+from lib.studies.robust_ssl.astra.training import (
+    ASTrA,
+    Strategy,
+    StrategyAlone,
+    step_cost,
+    train_alone,
+    train_with_strategy,
+)
+from lib.training.loop import Trained
+
+# Rows for `run.scale`, beside those that page 18 has too. The ranges of the actions are the release's from laptop on.
+ASTRA_SIZES = {
+    "budgets": per_profile([4, 8, 15], *3 * [list(range(3, 16))]),
+    "iterations": per_profile([1, 2], *3 * [list(range(3, 15))]),
+    "step_sizes": per_profile([1, 3], *3 * [list(range(1, 6))]),
+    "interval": per_profile(1, 10, 10, 10),
+    "candidates": per_profile([8], [4, 8, 12], [4, 8, 12], [4, 6, 8, 10, 12, 14]),
+    "candidate_steps": per_profile(1, 300, 1500, 8800),
+    "alone_steps": per_profile(2, 150, 300, 1000),
+    "alone_batch": per_profile(4, 32, 256, 512),
+    "alone_rate": per_profile(0.1, 0.1, 0.1, 0.1),
+    "draws": per_profile(3, 40, 100, 100),
+    "drawn": per_profile(4, 64, 256, 512),
+    "shown": per_profile(6, 500, 2000, 2000),
+}
+PARTS = {  # as many steps for each: the source's ablation; "ACL" itself is page 18's
+    "ACL + mixed": ("fixed", 0.5),
+    "ACL + adaptive": ("learnt", 0.0),
+    "ASTrA": ("learnt", 0.5),
+}
+CONTROLS = ("uniform", "fixed", "annealed")  # as many passes as ASTrA, the mixed loss with all
+MENDED = "mended"  # ours: each view paid for itself less a baseline, and no shared seed
+PLUGGED: dict[str, tuple[type[SelfAdversarial], type[SelfAdversarial]]] = {
+    "RoCL": (RoCL, RoCLLearnt),
+    "DynACL": (DynACL, DynACLLearnt),
+}
+ALONE = {  # what the reward asks for on an encoder that stays: weight of the similarity, and credit
+    "released": (0.0, "batch"),
+    "released, r1 = 1": (1.0, "batch"),
+    "mended": (0.0, "view with baseline"),
+    "mended, r1 = 1": (1.0, "view with baseline"),
+}
+
+JUDGED = 2000  # forward passes, or as much, that AutoAttack needs for a picture, roughly: most fall to its first attack
+
+
+@dataclass(frozen=True)
+class AskedArm:
+    """A training of the page: which arm, from which seed."""
+
+    arm: str
+    seed: int = 0
+
+
+class StrategyStudy(SelfATStudy):
+    """The trainings of page 19, beside those of page 18 that it compares with, each done once and kept."""
+
+    @property
+    def ranges(self) -> Ranges:
+        """What a strategy chooses among at this scale."""
+        s = self.scale
+        return Ranges(tuple(s.budgets), tuple(s.iterations), tuple(s.step_sizes))
+
+    @property
+    def usual(self) -> tuple[float, float, float]:
+        """ACL's attack: budget and step size in 1/255, iterations between."""
+        return 8, self.scale.attack_steps, 2
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm that is judged: ACL of page 18, the parts, the controls, ours."""
+        return (ACL.name, *PARTS, *CONTROLS, MENDED)
+
+    def strategy(self, policy: str = "learnt", **changes: object) -> Strategy:
+        """A strategy at this scale."""
+        s = self.scale
+        given = Strategy(policy, self.ranges, self.usual, every=s.interval, width=s.width, stem=s.stem)
+        return replace(given, **changes)
+
+    def arm_plan(self, arm: str) -> SelfATPlan:
+        """What an arm trains: `PARTS`, `CONTROLS`, "mended", or a method of `PLUGGED` + ASTrA."""
+        if arm in PARTS:
+            policy, mixed = PARTS[arm]
+            return self.astra(self.strategy(policy), mixed)
+        if arm in CONTROLS:
+            own = self.strategy(arm, action=self.best_fixed) if arm == "fixed" else self.strategy(arm)
+            return self.astra(own)
+        if arm == MENDED:
+            return self.astra(self.strategy(credit="view with baseline", shared_seed=False))
+        for name, (_, kind) in PLUGGED.items():
+            if arm == f"{name} + ASTrA":
+                return self.plan_of_method(kind, options=kind.Options(learnt=self.strategy()))
+        known = [*PARTS, *CONTROLS, MENDED, *(f"{name} + ASTrA" for name in PLUGGED)]
+        raise WorkbookError(f"This page trains {choices(known)}, not '{arm}': choose one.")
+
+    def astra(self, learnt: Strategy, mixed: float = 0.5) -> SelfATPlan:
+        """ASTrA's plan under a strategy."""
+        return self.plan_of_method(ASTrA, options=ASTrA.Options(learnt=learnt, mixed=mixed))
+
+    def arm_cost(self, arm: str) -> float:
+        """Forward-equivalents of a step for each picture, all actions as likely where they are not fixed."""
+        learnt = self.arm_plan(arm).options.learnt
+        counts = torch.tensor(self.ranges.steps)
+        if learnt.policy in ("fixed", "annealed"):
+            counts = counts[self.ranges.nearest(*learnt.action)[1]].reshape(1)
+        return step_cost(counts, learnt)
+
+    def arm_steps(self, arm: str) -> int:
+        """Steps of an arm: of `CONTROLS` as many as cost what ASTrA costs."""
+        if arm not in CONTROLS:
+            return self.scale.steps
+        return max(1, round(self.scale.steps * self.arm_cost("ASTrA") / self.arm_cost(arm)))
+
+    def arm(self, arm: str, seed: int = 0) -> Trained:
+        """The training of an arm, read once in a session; ACL and plain methods of `PLUGGED` are page 18's."""
+        if arm == ACL.name or arm in PLUGGED:
+            return self.self_at(arm, seed)
+        asked = AskedArm(arm, seed)
+        if asked not in self.read:
+            self.read[asked] = self.with_strategy(self.arm_plan(arm), self.arm_steps(arm), seed)
+        return self.read[asked]
+
+    def with_strategy(self, plan: SelfATPlan, steps: int, seed: int = 0) -> Trained:
+        """A training of so many steps, kept, with the weights of its strategy network."""
+        recipe = self.recipe_of(plan.method.name, steps, seed)
+        return self.trained_anywhere(train_with_strategy, self.pretraining(), plan, recipe, self.watch_robust())
+
+    @cached_property
+    def candidate_accuracies(self) -> dict[int, float]:
+        """Robust accuracy on held-out pictures of short trainings under each of the `candidates`, budgets in 1/255."""
+        found = {}
+        for eps in self.scale.candidates:
+            plan = self.astra(self.strategy("fixed", action=(eps, *self.usual[1:])))
+            history = self.with_strategy(plan, self.scale.candidate_steps)["history"]
+            found[eps] = float(history["RA"][-1])
+        return found
+
+    @property
+    def best_fixed(self) -> tuple[float, float, float]:
+        """The candidate of the best robust accuracy on held-out pictures, the weakest of equals."""
+        found = self.candidate_accuracies
+        return (max(found, key=lambda eps: (found[eps], -eps)), *self.usual[1:])
+
+    def arm_network(self, arm: str, seed: int = 0) -> RoutedNetwork:
+        """The network of an arm with its projector, frozen, on the run's device."""
+        model = self.arm_plan(arm).model(seed)
+        model.load_state_dict(self.arm(arm, seed)["network"])
+        return model.to(self.run.device).eval().requires_grad_(False)
+
+    def arm_strategy(self, arm: str = "ASTrA", seed: int = 0, new: bool = False) -> nn.Module:
+        """The strategy network of an arm after its training, or as it began."""
+        found = self.arm_plan(arm).options.learnt.network()
+        if not new:
+            found.load_state_dict(self.arm(arm, seed)["strategy"])
+        return found.to(self.run.device).eval().requires_grad_(False)
+
+    def classifiers(self, arm: str) -> list[nn.Module]:
+        """SLF of an arm, one classifier a seed."""
+        kind = {**{name: kinds[0] for name, kinds in PLUGGED.items()}, ACL.name: ACL}.get(arm)
+        kind = kind or self.arm_plan(arm).method
+        return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.scale.seeds]
+
+    def judged_arm(self, arm: str) -> dict[str, Tensor]:
+        """Which test pictures an arm's classifiers name rightly: "SA", "RA" (seeds, n), "AA" (seeds, m) bool.
+
+        The controls, which no printed number stands beside, go without AutoAttack: m = 0.
+        """
+        return self.judged_robust(self.classifiers(arm), official=arm not in (*CONTROLS, MENDED))
+
+    def judged_few(self, arm: str, share: float) -> dict[str, Tensor]:
+        """`judged_arm` of ACL or an arm of `PARTS` with that share of the labels, without AutoAttack."""
+        encoders = [self.loaded(ACL, self.arm(arm, seed), seed) for seed in self.scale.seeds]
+        return self.judged_robust([self.few_labels(encoder, share) for encoder in encoders], official=False)
+
+    def views_of(self, pictures: int, part: str = "held", seed: int = 0) -> Tensor:
+        """Two views (2 pictures, 3, S, S) of the first pictures of a part, the first ones first."""
+        x = self.objects.part(part, pictures)[0]
+        draw = torch.Generator().manual_seed(seed)
+        views = ASTrA.Options().views
+        return torch.cat([views(x, draw), views(x, draw)]).to(self.run.device)
+
+    def drawn_gradients(self, new: bool = True, seed: int = 0) -> dict[str, Tensor]:
+        """`gradient_draws` on a trained encoder under its strategy as it began (or as it ended)."""
+        views = self.views_of(self.scale.drawn, seed=seed)
+        network, strategy = self.arm_network("ASTrA", seed), self.arm_strategy("ASTrA", seed, new)
+        return self.run.kept(gradient_draws, network, strategy, views, self.ranges, self.scale.draws, seed)
+
+    def losses_of_actions(self, seed: int = 0) -> dict[str, Tensor]:
+        """`action_rewards` of the encoder that ASTrA trained."""
+        views = self.views_of(self.scale.drawn // 2, seed=seed)
+        return self.run.kept(action_rewards, self.arm_network("ASTrA", seed), views, self.ranges)
+
+    def preferred(self, arm: str = "ASTrA", new: bool = False) -> dict[str, Tensor]:
+        """`chosen` of an arm's strategies, stacked over the seeds."""
+        views = self.views_of(self.scale.shown)
+        found = [
+            self.run.kept(chosen, self.arm_network(arm, s), self.arm_strategy(arm, s, new), views, self.ranges)
+            for s in self.scale.seeds
+        ]
+        return {name: torch.stack([part[name] for part in found]) for name in found[0]}
+
+    def alone(self, name: str, seed: int = 0) -> Trained:
+        """A strategy of `ALONE` that learns on ASTrA's trained encoder, which stays."""
+        if name not in ALONE:
+            raise WorkbookError(f"Strategies learn alone as {choices(list(ALONE))}, not as '{name}': choose one.")
+        s, (similarity, credit) = self.scale, ALONE[name]
+        shared = credit == "batch"
+        learnt = self.strategy(
+            credit=credit, weights=Weights(similarity), shared_seed=shared, every=1, rate=s.alone_rate
+        )
+        plan = self.plan_of_method(StrategyAlone, options=ASTrA.Options(learnt=learnt))
+        recipe = self.recipe(s.alone_steps, s.alone_batch, s.rate, seed=seed, schedule="constant")
+        return self.trained_anywhere(train_alone, self.arm_network("ASTrA", seed), self.pretraining(), plan, recipe)
+
+    def plan(self) -> dict[str, Callable[[], object]]:
+        """Every training of page 19 by name, those that a verdict needs first; page 18's are in its own plan."""
+        jobs: dict[str, Callable[[], object]] = {}
+        for seed in self.scale.seeds:
+            for arm in PARTS:
+                jobs[f"ASTrA {arm} {seed}"] = partial(self.arm, arm, seed)
+        jobs["ASTrA candidates"] = lambda: self.candidate_accuracies
+        for seed in self.scale.seeds:
+            for arm in (*CONTROLS, MENDED):
+                jobs[f"ASTrA control {arm} {seed}"] = partial(self.arm, arm, seed)
+        for seed in self.scale.seeds:
+            for name in PLUGGED:
+                jobs[f"ASTrA in {name} {seed}"] = partial(self.arm, f"{name} + ASTrA", seed)
+        for name in ALONE:
+            jobs[f"ASTrA alone {name}"] = partial(self.alone, name)
+        for arm in PARTS:
+            jobs[f"ASTrA AFF {arm}"] = partial(self.tuned_arm, arm)
+        for arm in (*self.arms, *PLUGGED, *(f"{name} + ASTrA" for name in PLUGGED)):
+            jobs[f"ASTrA judged {arm}"] = partial(self.judged_arm, arm)
+        return jobs
+
+    def minutes_of(self, name: str) -> float:
+        """Estimated processor minutes of a training of the plan, from counted passes of a laptop's network.
+
+        The best fixed strength counts as ACL's, so that nothing is trained for an estimate.
+        """
+        s, word = self.scale, name.split(" ", 1)[1]
+        full = self.arm_cost("ASTrA")
+        if word == "candidates":
+            passes = len(s.candidates) * s.candidate_steps * self.arm_cost("annealed") * s.batch
+        elif word.startswith("alone"):
+            passes = s.alone_steps * (2 * full - self.arm_cost("uniform")) * s.alone_batch
+        elif word.startswith("AFF"):
+            passes = s.tune_steps * (2 * self.tuning_steps + 7) * s.batch
+        elif word.startswith("judged"):
+            few = 0 if any(arm in word for arm in (*CONTROLS, MENDED)) else JUDGED * s.autoattacked
+            passes = (2 * s.pgd_steps * s.attacked + few) * len(s.seeds)
+        else:
+            cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word else full
+            passes = s.steps * cost * s.batch
+        return passes * SECONDS / 60
+
+    def tuned_arm(self, arm: str, seed: int = 0) -> nn.Module:
+        """AFF of an arm of `PARTS` or of ACL: all weights tuned by TRADES."""
+        return self.tuned_classifier(self.loaded(ACL, self.arm(arm, seed), seed), "AFF", seed)
+
+
+def strategy_study_for(run: Run, **knobs: dict[str, object]) -> StrategyStudy:
+    """The study at the run's scale, with its table and the page's own knobs shown."""
+    return StrategyStudy(run, run.scale(**SELF_AT_SIZES, **ASTRA_SIZES, **knobs))
