@@ -14,7 +14,7 @@ from lib.evaluation.representations import effective_rank
 class Collapse:
     """spread: mean standard deviation of unit features over that of an even sphere, 1/sqrt(d): 1 healthy, 0 collapsed.
 
-    rank: the effective rank of the features, 1 to d; spectrum (min(n, d),): shares of the variance, falling.
+    rank: the effective rank of the centred features, 1 to d; spectrum (min(n, d),): shares of the variance, falling.
     """
 
     spread: float
@@ -37,6 +37,16 @@ def collapse_of(features: Tensor) -> Collapse:
 def relative_spread(unit: Tensor) -> float:
     """Mean over the features of the standard deviation of unit features (n, d), times sqrt(d)."""
     return (unit.std(0, unbiased=False).mean() * unit.shape[1] ** 0.5).item()
+
+
+def uncentred_rank(unit: Tensor) -> float:
+    """exp of the entropy of the normalised singular values of unit features (n, d), not centred: 1 to d.
+
+    One answer for all pictures has rank 1, whatever noise is around it, as have answers on one line.
+    """
+    moments = unit.double().T @ unit.double()  # (d, d): its eigenvalues are the squared singular values
+    values = torch.linalg.eigvalsh(moments).clamp_min(0).sqrt()
+    return torch.special.entr(values / values.sum().clamp_min(1e-12)).sum().exp().item()
 
 
 def spectrum(features: Tensor) -> Tensor:

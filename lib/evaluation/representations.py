@@ -37,7 +37,11 @@ class Representation(Recogniser):
 
 
 def effective_rank(features: Tensor) -> float:
-    """exp of the entropy of the normalised singular values of centred features (n, d): 1 is collapse (Roy 2007)."""
+    """exp of the entropy of the normalised singular values of centred features (n, d) (Roy 2007); 1: all on one line.
+
+    It has no scale, so one answer for all pictures with a little noise around it has a high one: see
+    `lib.evaluation.collapse.uncentred_rank`.
+    """
     values = torch.linalg.svdvals(features.double() - features.double().mean(0))
     share = values / values.sum().clamp_min(1e-12)
     return torch.special.entr(share).sum().exp().item()

@@ -116,7 +116,11 @@ def standardised(features: Tensor) -> Tensor:
 
 
 def vicreg(first: Tensor, second: Tensor, weights: tuple[float, float, float] = (25.0, 25.0, 1.0)) -> Tensor:
-    """Invariance, variance and covariance of two views (n, d) with their weights (Bardes et al. 2022, equation 6)."""
+    """Invariance, variance and covariance of two views (n, d) with their weights (Bardes et al. 2022, equation 6).
+
+    Differs from the paper, as its code does: the variance term is the mean over both views, not their sum, and the
+    squared distance is a mean over the d features, not a sum.
+    """
     _check(first, second)
     first = first.float()
     second = second.float()

@@ -1,4 +1,4 @@
-"""Solutions of page 15. Open exercise 15-3: expect the circle to foretell complete collapse, and not a loss of rank."""
+"""Solutions of page 15. Open exercise 15-3: the circle can show complete collapse; two dimensions hardly show a loss of rank."""
 
 import torch.nn.functional as F
 

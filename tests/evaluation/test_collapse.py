@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lib.errors import WorkbookError
-from lib.evaluation.collapse import collapse_of
+from lib.evaluation.collapse import collapse_of, uncentred_rank
 
 
 def rows(n, d, seed=0):
@@ -20,6 +20,17 @@ def test_one_point_is_full_collapse():
     found = collapse_of(torch.ones(50, 16))
     assert found.spread == pytest.approx(0, abs=1e-6)
     assert found.rank == pytest.approx(1, abs=0.01)
+
+
+def test_the_uncentred_rank_sees_one_answer_through_its_noise():
+    even = torch.nn.functional.normalize(rows(2000, 16), dim=1)
+    noisy = torch.nn.functional.normalize(torch.ones(2000, 16) + 1e-4 * even, dim=1)
+    assert uncentred_rank(even) == pytest.approx(16, rel=0.01)
+    assert uncentred_rank(noisy) == pytest.approx(1, abs=0.01)
+    assert collapse_of(noisy).rank > 14  # the centred one does not
+    values = torch.linalg.svdvals(rows(40, 16).double())
+    share = values / values.sum()
+    assert uncentred_rank(rows(40, 16)) == pytest.approx(torch.special.entr(share).sum().exp().item())
 
 
 def test_a_line_is_collapse_of_dimensions():

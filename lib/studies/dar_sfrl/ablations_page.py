@@ -5,9 +5,10 @@ scores = bench.scores([study.ablation("full", seed) for seed in study.scale.seed
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise, permutations
 
 import numpy as np
 import torch
@@ -19,16 +20,19 @@ from torch import LongTensor, Tensor, nn
 
 from lib.book import plots
 from lib.data.datasets.expression_classes import EXPRESSIONS
+from lib.evaluation.collapse import collapse_of
 from lib.evaluation.intervals import wilson
-from lib.evaluation.two_way_bootstrap import over_seeds
+from lib.evaluation.two_way_bootstrap import bootstrap_seeds_and_images, over_seeds
 from lib.interval import Interval
 from lib.models.resnets import ResNet
 from lib.studies.dar_sfrl.adversarial import TrunkClassifier
-from lib.studies.dar_sfrl.attacks import SEVEN, attack, objective_for, withstood
-from lib.studies.dar_sfrl.evaluation import Probe, features_of
+from lib.studies.dar_sfrl.attacks import EPS, SEVEN, convergence, objective_for, random_signs, withstood
+from lib.studies.dar_sfrl.degradation_page import Degraded, degraded, restoration_gain
+from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
 from lib.studies.dar_sfrl.networks import Pixels, Restorer
 from lib.studies.dar_sfrl.study import DARStudy
-from lib.studies.dar_sfrl.training import STEPWISE, Objective
+from lib.studies.dar_sfrl.threats import climbs
+from lib.studies.dar_sfrl.training import LOSSES, STEPWISE, Objective
 
 # The variants of Table 4 and Figs 5 and 7 by `DARStudy.ablation`'s words, from none of the two parts to both.
 VARIANTS = {
@@ -40,25 +44,25 @@ VARIANTS = {
 # The sizes of `study.SIZES` that page 11 needs.
 ABLATION_SIZES = (
     *("side", "faces", "learn", "held", "test", "hidden", "dim", "mixer", "width", "pose_negatives"),
-    *("batch", "dar_batch", "ablation_steps", "class_steps", "inner_steps", "probe_epochs"),
+    *("batch", "dar_batch", "dar_rate", "ablation_steps", "class_steps", "inner_steps", "probe_epochs"),
 )
 BINS = 512  # places of the densities of `overlap_draws`
+ASLEEP = 0.02  # spread below which an encoder gives all faces nearly one feature, as on page 10
+SMALL = "ResNet-18 at 32 pixels"  # the size that Table 8's operations fit
 POOLED = 20_000  # values whose Scott width pooled densities have, as `pooled_overlap` draws them
 
 
 def attacked_images(
-    threat: str,
-    probe: nn.Module,
-    x: Tensor,
-    labels: LongTensor,
-    names: Sequence[str],
-    surrogate: nn.Module | None = None,
+    threat: str, network: nn.Module, x: Tensor, labels: LongTensor, names: Sequence[str], eps: str = EPS
 ) -> dict[str, Tensor]:
-    """Images (n, 3, H, W) after each of the named attacks under a threat model, on the CPU."""
-    device = next((weight.device for weight in probe.parameters()), torch.device("cpu"))
+    """Images (n, 3, H, W) after each of the named attacks under a threat model, on the CPU.
+
+    network: the probe, or under "transfer" the surrogate.
+    """
+    device = next((weight.device for weight in network.parameters()), torch.device("cpu"))
     x, labels = x.to(device), labels.to(device)
-    goal = objective_for(threat, probe, labels, surrogate)
-    return {name: attack(goal, x, SEVEN[name]).cpu() for name in names}
+    goal = objective_for(threat, network, labels, network)
+    return {name: images.cpu() for name, images in climbs(goal, x, tuple(names), eps).items()}
 
 
 def stays_right(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -72,7 +76,8 @@ def stays_right(probe: nn.Module, labels: LongTensor, attacked: dict[str, Tensor
 class Bench:
     """One set of test images for all variants, their copies attacked on the surrogate, and kept scores.
 
-    white: images that the released and the end-to-end attack move, the first of those. names: these attacks.
+    white: images that the released and the end-to-end attack move, the first of those. names: these attacks. A threat
+    may name its budget where this is not 8/255: "end to end, 1/255".
     """
 
     study: DARStudy
@@ -87,13 +92,19 @@ class Bench:
     @cached_property
     def transferred(self) -> dict[str, Tensor]:
         """The test images after each of the seven attacks on the surrogate, a supervised classifier."""
-        surrogate = self.study.classifier()
-        return self.study.run.kept(attacked_images, "transfer", surrogate, *self.test, tuple(SEVEN), surrogate)
+        return self.study.run.kept(attacked_images, "transfer", self.study.classifier(), *self.test, tuple(SEVEN))
+
+    @cached_property
+    def held(self) -> Degraded:
+        """Held-out faces, degraded as in training."""
+        return degraded(self.study.expressions.part("held", self.study.scale.attacked)[0])
 
     def attacked(self, encoder: nn.Module, threat: str) -> dict[str, Tensor]:
         """The first images after each attack on a variant's probe, "released" or "end to end"."""
         x, labels = (part[: self.white] for part in self.test)
-        return self.study.run.kept(attacked_images, threat, self.study.probe(encoder), x, labels, self.names)
+        aim, _, eps = threat.partition(", ")
+        probe = self.study.probe(encoder)
+        return self.study.run.kept(attacked_images, aim, probe, x, labels, self.names, eps or EPS)
 
     def scores_of(self, encoder: nn.Module, threats: Sequence[str] = ()) -> dict[str, Tensor]:
         """Which images stay right: "clean", "transfer / UPGD" ..., "end to end / worst" ..., each (n,) bool."""
@@ -111,33 +122,67 @@ class Bench:
         each = [self.scores_of(encoder, threats) for encoder in encoders]
         return {name: torch.stack([scores[name] for scores in each]) for name in each[0]}
 
+    def moved(self, encoder: nn.Module, threat: str) -> Tensor:
+        """Test images under PGD in a threat model, or under "signs": random ones of the size of the budget."""
+        if threat == "signs":
+            return random_signs(self.test[0], torch.Generator().manual_seed(0))
+        return (self.transferred if threat == "transfer" else self.attacked(encoder, threat))["PGD"]
+
     def features(self, encoders: Sequence[nn.Module], threat: str = "transfer") -> tuple[Tensor, Tensor]:
-        """Features of clean images and of those under PGD: each (seeds, n, d); n is `white` if attacked one by one."""
+        """Features of clean and of moved images: each (seeds, n, d); n is `white` if attacked one by one."""
         device, x = self.study.device, self.test[0]
-        moved = [self.transferred if threat == "transfer" else self.attacked(each, threat) for each in encoders]
-        pairs = [
-            (features_of(each, x[: len(images["PGD"])], device), features_of(each, images["PGD"], device))
-            for each, images in zip(encoders, moved, strict=True)
-        ]
+        pairs = []
+        for each in encoders:
+            images = self.moved(each, threat)
+            pairs.append((features_of(each, x[: len(images)], device), features_of(each, images, device)))
         clean, attacked = zip(*pairs, strict=True)
         return torch.stack(clean), torch.stack(attacked)
 
+    def spreads(self, encoders: Sequence[nn.Module]) -> list[float]:
+        """Spread of each encoder's features of the test images: 1 on an even sphere, 0 one feature for all faces."""
+        found = [features_of(encoder, self.test[0], self.study.device) for encoder in encoders]
+        return [collapse_of(features).spread for features in found]
+
+    def gains(self, encoders: Sequence[Pixels]) -> Tensor:
+        """The PSNR (seeds, n) in dB that restorers win on degraded held-out faces."""
+        return torch.stack([self.study.run.kept(restoration_gain, each.restorer, self.held) for each in encoders])
+
+    def unsettled(self, encoders: Sequence[nn.Module], count: int, steps: tuple[int, int], eps: str = EPS) -> Tensor:
+        """Right after the fewer less right after more steps of PGD end to end, on `count` images: (seeds, count)."""
+        x, labels = (part[:count].to(self.study.device) for part in self.test)
+        few, many = steps
+        found = []
+        for encoder in encoders:
+            probe = self.study.probe(encoder)
+            right = self.study.run.kept(convergence, probe, x, labels, steps, 1, eps)
+            found.append(right[few].double() - right[many].double())
+        return torch.stack(found)
+
 
 def restored(
-    study: DARStudy, objective: Objective = STEPWISE, seeds: Sequence[int] = (), **changes: object
+    study: DARStudy,
+    objective: Objective = STEPWISE,
+    seeds: Sequence[int] = (),
+    steps: int | None = None,
+    **changes: object,
 ) -> list[Pixels]:
-    """Encoders of restored pixels, one of each seed (none given: the study's), all trained for `ablation_steps`.
+    """Encoders of restored pixels, one of each seed (none given: the study's), after as many optimiser steps each.
 
-    changes: fields of `Network`, as stages=2 or operator="CNN".
+    steps: iterations instead, None for `DARStudy.iterations`. changes: fields of `Network`, as stages=2.
     """
-    steps = study.scale.ablation_steps
-    restorers = [study.restorer(seed, objective, steps, **changes) for seed in seeds or study.scale.seeds]
+    count = steps or study.iterations(objective)
+    restorers = [study.restorer(seed, objective, count, **changes) for seed in seeds or study.scale.seeds]
     return [Pixels(restorer).to(study.run.device) for restorer in restorers]
 
 
 def lead(first: Tensor, *others: Tensor) -> Tensor:
     """Accuracy of the first less that of the best of the others, each (seeds, n) bool, in points."""
     return 100 * (first.double().mean() - max(other.double().mean() for other in others))
+
+
+def least_lead(base: Tensor, *others: Tensor) -> Tensor:
+    """Least accuracy among the others less that of the base, each (seeds, n) bool, in points."""
+    return 100 * (min(other.double().mean() for other in others) - base.double().mean())
 
 
 def spread(*values: Tensor) -> Tensor:
@@ -164,6 +209,40 @@ def between(first: Mapping[str, Tensor], second: Mapping[str, Tensor], name: str
     n = first[name].shape[1]
     drops = [of["clean"][:, :n].double() - of[name].double() for of in (first, second)]
     return paired(drops[0] - drops[1], seed).scaled(100)
+
+
+def gap_under(first: Mapping[str, Tensor], second: Mapping[str, Tensor], names: Sequence[str]) -> Interval:
+    """Accuracy of the first less that of the second variant in points, mean over the named scores, same images."""
+    gaps = [first[name].double() - second[name].double() for name in names]
+    return paired(torch.stack(gaps).mean(0)).scaled(100)
+
+
+def extreme_drops(clean: Tensor, attacked: Sequence[Tensor], resamples: int = 1000) -> tuple[Interval, Interval]:
+    """Smallest and largest drop among several attacks in points, (seeds, n) each.
+
+    The extreme is taken anew in each draw of trainings and images, so that choosing it is part of the interval.
+    """
+    lost = [clean.double() - part.double() for part in attacked]
+    if not torch.stack(lost).any():
+        return paired(lost[0]).scaled(100), paired(lost[0]).scaled(100)
+
+    def among(choose: Callable[..., Tensor]) -> Interval:
+        return bootstrap_seeds_and_images(lambda *drops: choose(d.mean() for d in drops), *lost, resamples=resamples)
+
+    return among(min).scaled(100), among(max).scaled(100)
+
+
+def removal_orders(clean: Mapping[tuple[str, ...], Tensor]) -> dict[tuple[str, ...], list[Interval]]:
+    """Points of clean accuracy lost at each step when NOCL's losses are removed, by the order of removal (Table 6).
+
+    clean: which images (seeds, n) are right, by the losses that were kept.
+    """
+    found = {}
+    for order in permutations(name for name in LOSSES if name != "mae"):
+        sets = [tuple(name for name in LOSSES if name not in order[:gone]) for gone in range(len(order) + 1)]
+        steps = [clean[more].double() - clean[less].double() for more, less in pairwise(sets)]
+        found[order] = [paired(step).scaled(100) for step in steps]
+    return found
 
 
 def paired(differences: Tensor, seed: int = 0) -> Interval:
@@ -219,6 +298,28 @@ def _densities(clean: Tensor, attacked: Tensor, weights: Tensor) -> tuple[Tensor
         kernel = kernel / (kernel.sum(1, keepdim=True) * step)
         densities.append(weights @ counts @ kernel / part.shape[1])
     return places, densities
+
+
+def blind_features(features: Tensor, count: int, seed: int = 0) -> Tensor:
+    """Features (count, d) that ignore every image: the mean of features (n, d), and noise of a tenth of their width."""
+    noise = torch.randn(count, features.shape[1], generator=torch.Generator().manual_seed(seed))
+    return features.mean(0) + 0.1 * features.std(0) * noise
+
+
+def blind_probe(features: Tensor, labels: Mapping[str, LongTensor], recipe: ProbeRecipe) -> Tensor:
+    """Which test images (n,) a probe on `blind_features` names rightly; it can learn how frequent a class is.
+
+    labels: of the parts "learn", "held" and "test".
+    """
+    parts = {name: blind_features(features, len(labels[name]), seed) for seed, name in enumerate(labels)}
+    fitted = fit_probe(parts["learn"], labels["learn"], {"held": (parts["held"], labels["held"])}, recipe)
+    return probe_from(nn.Identity(), fitted)(parts["test"]).argmax(1) == labels["test"]
+
+
+def halves(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (seeds, n, d) of one half of the images and of the other: what differs where nothing was done."""
+    middle = features.shape[1] // 2
+    return features[:, :middle], features[:, middle : 2 * middle]
 
 
 def density_curves(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -304,30 +405,44 @@ def with_probe(encoder: nn.Module, side: int, classes: int = len(EXPRESSIONS)) -
     return Probe(encoder, torch.zeros(d), torch.ones(d), torch.zeros(classes, d), torch.zeros(classes)).eval()
 
 
-def table_8_networks(side: int = 64) -> dict[str, nn.Module]:
-    """What each method of Table 8 computes at test time on faces of `side` pixels, untrained, and a control of ours.
+def all_weights(model: nn.Module) -> int:
+    """Distinct weights of a network, frozen ones and those of its probe included."""
+    return sum(weight.numel() for weight in model.parameters())
 
-    TRADES, ACL and RoCL all classify with one and the same ResNet-18 of full width; DAR-SFRL restores and then reads
-    the pixels.
+
+def table_8_networks(side: int = 64) -> dict[str, nn.Module]:
+    """What each method of Table 8 computes at test time on faces of `side` pixels, untrained, and controls of ours.
+
+    TRADES, ACL and RoCL all classify with one and the same ResNet-18 of full width, which `SMALL` shows at 32 pixels;
+    DAR-SFRL restores and then reads the pixels.
     """
     rivals = dict.fromkeys(("TRADES", "ACL", "RoCL"), with_probe(ResNet().eval(), side))
     dar = with_probe(Pixels(Restorer().eval()), side)
-    return rivals | {"DAR-SFRL": dar, "PCL's encoder": TrunkClassifier(side, 64, len(EXPRESSIONS)).eval()}
+    ours = {SMALL: with_probe(ResNet().eval(), 32), "PCL's encoder": TrunkClassifier(side, 64, len(EXPRESSIONS)).eval()}
+    return rivals | {"DAR-SFRL": dar} | ours
 
 
 @torch.no_grad()
-def time_in_turns(models: Mapping[str, nn.Module], x: Tensor, rounds: int) -> dict[str, Tensor]:
-    """Seconds per image (rounds,) of each model on images x, one model after the other in every round.
+def time_in_turns(models: Mapping[str, nn.Module], images: Mapping[str, Tensor], rounds: int) -> dict[str, Tensor]:
+    """Seconds per image (rounds,) of each model on its images, one model after the other in every round.
 
-    So a machine that slows down slows all of them. A first round that nobody counts warms up.
+    So a machine that slows down slows all of them. A first round that nobody counts warms up. A GPU works behind the
+    back of the clock, so it is waited for before each look.
     """
     seconds: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(rounds + 1):
         for name, model in models.items():
-            began = time.perf_counter()
-            model(x)
-            seconds[name].append((time.perf_counter() - began) / len(x))
+            began = _clock(images[name])
+            model(images[name])
+            seconds[name].append((_clock(images[name]) - began) / len(images[name]))
     return {name: torch.tensor(values[1:]).double() for name, values in seconds.items()}
+
+
+def _clock(x: Tensor) -> float:
+    """Seconds, read when the device of `x` has done its work."""
+    if x.is_cuda:
+        torch.cuda.synchronize(x.device)
+    return time.perf_counter()
 
 
 def ratio(first: Tensor, second: Tensor, resamples: int = 1000, seed: int = 0) -> Interval:

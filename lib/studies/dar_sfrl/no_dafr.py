@@ -1,7 +1,8 @@
-"""NOCL without DAFR (row C of Table 4): the losses of faces and noise on an encoder, with no restoration before it.
+"""Table 4 without DAFR: the losses of faces and noise on an encoder, with no restoration before it (rows A and C).
 
 The source does not say what stands for the residual there. Our reading, the simplest: the trunk's features go through
-two linear layers, one for the face and one for the noise, and the same losses are laid on what these give.
+two linear layers, one for the face and one for the noise, and the same losses are laid on what these give. Row A, the
+baseline, is the same network under L_face alone.
 """
 
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from functools import cached_property
 import torch
 from torch import Generator, LongTensor, Tensor, nn
 
+from lib.errors import WorkbookError, choices
 from lib.studies.dar_sfrl.degradations import LEVELS, Degradations
 from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.losses import LossWeights, mean_square_cosine, mixed_nt_xent, mixing, noise_contrast
@@ -17,6 +19,9 @@ from lib.studies.dar_sfrl.training import head
 from lib.studies.dar_sfrl.views import CROPS
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics
+
+CONTRASTS = ("face", "noise")
+NOCL = ("orthogonal", *CONTRASTS)
 
 
 class Split(nn.Module):
@@ -58,10 +63,17 @@ class NoiseOrthogonal:
     """L_face + L_noise + L_orth of a `Split` on images (n, 3, S, S), uint8 or in [0,1], as the paper's recipe has them.
 
     L_face and L_noise on two views degraded alike, L_orth on whole degraded frames; dynamic weights of the contrasts.
+    losses: those that are summed; ("face",) is the baseline, whose noise layer then learns nothing.
     """
 
     images: Tensor
+    losses: tuple[str, ...] = NOCL
     degradations: tuple[str, ...] = LEVELS
+
+    def __post_init__(self) -> None:
+        """Refuse losses that do not exist."""
+        if not self.losses or set(self.losses) - set(NOCL):
+            raise WorkbookError(f"The losses of NOCL are {choices(NOCL)}, not {self.losses}: choose of them.")
 
     @cached_property
     def degrade(self) -> Degradations:
@@ -71,13 +83,25 @@ class NoiseOrthogonal:
     def __call__(self, model: Split, index: LongTensor, generator: Generator) -> Metrics:
         """The loss on the images `index` (b,), and its parts."""
         x = pixels_of(self.images, index, model)
-        orthogonal = mean_square_cosine(*model(self.degrade(x, self.degrade.draw(len(x), generator), generator)))
+        found = {}
+        if "orthogonal" in self.losses:
+            whole = self.degrade(x, self.degrade.draw(len(x), generator), generator)
+            found["orthogonal"] = mean_square_cosine(*model(whole))
+        found |= self.contrasts(model, x, generator)
+        weights = dict(zip(CONTRASTS, model.weights.weights, strict=True))
+        loss = sum(weights.get(name, 1.0) * value for name, value in found.items())
+        nothing = loss.new_tensor(torch.nan)
+        model.weights.note(torch.stack([found.get(name, nothing).detach().float() for name in CONTRASTS]))
+        return {"loss": loss} | {name: value.detach() for name, value in found.items()}
+
+    def contrasts(self, model: Split, x: Tensor, generator: Generator) -> Metrics:
+        """L_face with interpolated negatives and L_noise, those that are summed, of two views degraded alike."""
         kind = self.degrade.draw(len(x), generator)
         faces, noises = model(self.degrade(CROPS.pair(x, generator), kind.repeat(2), generator))
         rows = len(faces)
-        face = mixed_nt_xent(faces, mixing(rows, rows - 2, generator))
-        noise = noise_contrast(noises, kind.to(x.device))
-        contrasts = torch.stack([face, noise])
-        loss = orthogonal + (model.weights.weights * contrasts).sum()
-        model.weights.note(contrasts.detach())
-        return {"loss": loss, "orthogonal": orthogonal.detach(), "face": face.detach(), "noise": noise.detach()}
+        found = {}
+        if "face" in self.losses:
+            found["face"] = mixed_nt_xent(faces, mixing(rows, rows - 2, generator))
+        if "noise" in self.losses:
+            found["noise"] = noise_contrast(noises, kind.to(x.device))
+        return found

@@ -19,12 +19,11 @@ from lib.seeds import seeded
 from lib.studies.base import Study
 from lib.studies.dar_sfrl.adversarial import CleanError, Supervised, TrunkClassifier
 from lib.studies.dar_sfrl.contrastive import Contrasted, FaceContrast, FaceContrasted, MoCo, SimCLR
-from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit_probe, probe_from
 from lib.studies.dar_sfrl.facecycle import FaceCycle, MotionCycle, train_facecycle
 from lib.studies.dar_sfrl.fra import FRA, RegionAgreement, RegionTrunk
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
-from lib.studies.dar_sfrl.no_dafr import FacePart, NoiseOrthogonal, Split
+from lib.studies.dar_sfrl.no_dafr import NOCL, FacePart, NoiseOrthogonal, Split
 from lib.studies.dar_sfrl.pcl import PCL, Disentangled
 from lib.studies.dar_sfrl.purification import Diffusion, train_diffusion
 from lib.studies.dar_sfrl.robust_contrast import ROBUST, RobustContrasted, robust_contrast, robust_trunk
@@ -99,6 +98,7 @@ METHODS = (
 DEFENCES = ("DiffPure", *ROBUST, "TRADES")
 FOREIGN = 2  # seed of page 10's surrogate: its weights start where no encoder's do
 JUDGED = ("random frame of the person as target", "mirror image and its MSE")  # differences that carry a claim
+ALONE = STEPWISE.but(losses=("mae",))
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
 
@@ -273,34 +273,34 @@ class DARStudy(Study):
             return self.trained_anywhere(train_facecycle, loss, model, recipe, again)
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
+    def iterations(self, objective: Objective = STEPWISE) -> int:
+        """Iterations of an ablation: as many optimiser steps for every objective, however many kinds it alternates."""
+        kinds = len(objective.steps) if objective.alternating else 1
+        return len(STEPWISE.steps) * self.scale.ablation_steps // kinds
+
     def ablation_training(self, name: str, seed: int = 0) -> Trained:
-        """The training of one of `ABLATIONS`, all with the same steps, batch and rate."""
-        s, images = self.scale, self.faces[0]
+        """The training of one of `ABLATIONS`, all with the same number of optimiser steps, batch and rate."""
+        s = self.scale
         if name not in ABLATIONS:
             raise WorkbookError(f"The ablations are {choices(ABLATIONS)}, not '{name}': choose one.")
         if name in ("full", "no NOCL"):
-            return self.dar(seed, STEPWISE if name == "full" else STEPWISE.but(losses=("mae",)), s.ablation_steps)
-        sizes = {"side": s.side, "width": s.width, "dim": s.dim}
-        with seeded(seed):
-            if name == "baseline":
-                model, loss = FaceContrasted(**sizes, hidden=2 * s.hidden), FaceContrast(images)
-            else:
-                epoch = max(1, len(images) // s.dar_batch)
-                model, loss = Split(**sizes, hidden=s.hidden, epoch=epoch), NoiseOrthogonal(images)
-        recipe = self.recipe(s.ablation_steps, s.dar_batch, s.dar_rate, seed=seed, clip=1.0)
+            objective = STEPWISE if name == "full" else ALONE
+            return self.dar(seed, objective, self.iterations(objective))
+        images, steps = self.faces[0], len(STEPWISE.steps) * s.ablation_steps
+        with seeded(1000 + seed):  # by `seed` alone its trunk would begin as that of the surrogate does
+            model = Split(s.side, s.width, s.hidden, s.dim, epoch=max(1, len(images) // s.dar_batch))
+        loss = NoiseOrthogonal(images, ("face",) if name == "baseline" else NOCL)
+        recipe = self.recipe(steps, s.dar_batch, s.dar_rate, seed=seed, clip=1.0, warmup=steps // 20)
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
     def ablation(self, name: str, seed: int = 0) -> nn.Module:
         """The frozen encoder of one of `ABLATIONS`: images (n, 3, side, side) in [0,1] to features.
 
-        Those with DAFR give restored pixels, "baseline" the trunk's map, "no DAFR" the face part of it.
+        Those with DAFR give restored pixels, the others the face part of an encoder's map.
         """
         trained, s = self.ablation_training(name, seed), self.scale
         if name in ("full", "no NOCL"):
             found: nn.Module = Pixels(self.network().loaded(trained))
-        elif name == "baseline":
-            found = FaceTrunk(s.width)
-            found.load_state_dict(trained["weights"])
         else:
             found = FacePart(s.side, s.width)
             found.trunk.load_state_dict(trained["weights"])
@@ -373,6 +373,7 @@ class DARStudy(Study):
             for name in ABLATIONS[:3]:  # "full" is "K 3"
                 word = f"short {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
+            jobs[f"L_mae alone {seed}"] = partial(self.short_training, seed, ALONE)
             for stages in (1, 2, 3, 4, 5):
                 jobs[f"K {stages} {seed}"] = partial(self.dar, seed, STEPWISE, short, stages=stages)
             for operator in ("CNN", "LSTM", "Transformer"):
@@ -388,7 +389,8 @@ class DARStudy(Study):
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
-            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, STEPWISE.but(losses=losses), short)
+            objective = STEPWISE.but(losses=losses)
+            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, objective, self.iterations(objective))
         for name, change in DIFFERENCES.items():
             for seed in self.scale.seeds if name in JUDGED else self.scale.seeds[:1]:
                 jobs[f"difference {name} {seed}"] = partial(self.short_training, seed, STEPWISE.but(**change))

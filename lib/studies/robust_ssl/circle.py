@@ -1,7 +1,8 @@
 """The slides' argument in two dimensions: points on a circle, moved by each family's own loss until they rest.
 
 A picture is an angle, its views are angles near by, and a small network puts each on the circle. The losses are those
-of `families`, untouched, so what is seen here is what happens to the large network.
+of `families`, untouched; the network, its optimiser and the number of pictures are not those of the large one, so the
+toy shows what a loss can do and foretells nothing.
 """
 
 from dataclasses import dataclass

@@ -74,7 +74,7 @@ def _right_part(probe: nn.Module, images: Tensor, labels: LongTensor, device: st
 
 def judge_arm(study: SSLStudy, method: str, name: str) -> Found:
     """`right_under` of a method trained with one of `ARMS`, stacked over seeds: (seeds, n) and (seeds, n, ...)."""
-    encoders = [study.encoder(method, seed, views_named(name)) for seed in study.scale.seeds]
+    encoders = [study.encoder(method, seed, views_named(name)) for seed in study.seeds_of(name)]
     return judge_probes(study, [study.probe(encoder) for encoder in encoders])
 
 
@@ -126,11 +126,16 @@ def tilted(found: Mapping[str, Tensor]) -> Tensor:
 def mean_gap(
     judged: Mapping[tuple[str, str], Found], one: str, other: str, read: Callable[[Found], Tensor] = distorted
 ) -> Tensor:
-    """What `read` gives with the views `one` less with `other`, (seeds, n), mean over the methods that have both."""
+    """What `read` gives with the views `one` less with `other`, (seeds, n), mean over the methods that have both.
+
+    Only over the seeds that both were trained with.
+    """
     methods = [method for method, name in judged if name == one and (method, other) in judged]
     if not methods:
         raise WorkbookError(f"No method was judged with both {one} and {other} views: judge one first.")
-    return torch.stack([read(judged[method, one]) - read(judged[method, other]) for method in methods]).mean(0)
+    pairs = [(read(judged[method, one]), read(judged[method, other])) for method in methods]
+    seeds = min(len(part) for pair in pairs for part in pair)
+    return torch.stack([first[:seeds] - second[:seeds] for first, second in pairs]).mean(0)
 
 
 def less_under_tilt(judged: Mapping[tuple[str, str], Found]) -> Tensor:

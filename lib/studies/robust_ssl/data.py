@@ -19,10 +19,12 @@ from lib.training.people import images_by_person
 class Faces:
     """Faces to pre-train on, images (n, 3, side, side) uint8, and what probes are fitted and tested on.
 
-    identity: people who are not among `images`; expression: FER2013's own parts.
+    colour: those of `images` that are not FER2013's, which are gray. identity: people who are not among `images`;
+    expression: FER2013's own parts.
     """
 
     images: Tensor
+    colour: Tensor
     identity: Labelled
     expression: Labelled
 
@@ -51,13 +53,14 @@ def faces_for(run: Run, scale: SimpleNamespace) -> Faces:
     most = {"learn": scale.expressions, "held": scale.held, "test": scale.test}
     expression = expression_parts(fer, most, scale.side)
     pixels = [coloured(celeba, drawn(rest, scale.faces), scale.side)]
+    gray = []
     if not run.smoke and run.data == "auto":
         lfw = for_page(run, "lfw")
         alone = without_people(lfw, *lfw.pairs.values())
         pixels.append(coloured(lfw, drawn(alone, scale.faces - len(pixels[0])), scale.side))
         missing = max(0, scale.faces - sum(len(part) for part in pixels))
-        pixels.append(coloured(fer, drawn(fer.splits["train"], missing), scale.side))
-    return Faces(torch.cat(pixels), identity, expression)
+        gray.append(coloured(fer, drawn(fer.splits["train"], missing), scale.side))
+    return Faces(torch.cat(pixels + gray), torch.cat(pixels), identity, expression)
 
 
 def probed_people(labels: LongTensor, most: int) -> LongTensor:

@@ -23,7 +23,7 @@ from lib.losses.joint_embedding import (
     swapped_prediction,
     vicreg,
 )
-from lib.studies.robust_ssl.networks import JointEmbedding
+from lib.studies.robust_ssl.networks import JointEmbedding, Sizes
 from lib.studies.robust_ssl.views import AnyViews, small_crops
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics
@@ -50,11 +50,13 @@ class Settings:
 
 
 class Family(StatefulLoss):
-    """A family's loss of images (n, 3, S, S), uint8. Its network has a predictor or prototypes where it says so."""
+    """A family's loss of images (n, 3, S, S), uint8. Its network has a predictor or prototypes where it says so.
+
+    The first of its `parts` is the one that stands for the family wherever only one is taken away.
+    """
 
     name = ""
     parts: tuple[str, ...] = ()
-    predictor = False
     prototypes = False
 
     def __init__(
@@ -77,6 +79,11 @@ class Family(StatefulLoss):
     def prepare(self, model: JointEmbedding) -> None:
         """Make the state that the family remembers."""
 
+    @property
+    def view_count(self) -> int:
+        """Views of each picture in a step."""
+        return 2
+
     def lacks(self, part: str) -> bool:
         """Whether that part was taken away."""
         return self.without == part
@@ -91,10 +98,9 @@ class Family(StatefulLoss):
         raise NotImplementedError
 
     @classmethod
-    @torch.no_grad()
-    def compared(cls, model: JointEmbedding, x: Tensor, settings: Settings = Settings()) -> Tensor:
-        """What the loss compares, of images (n, 3, H, W): unit projections, or chances over prototypes (n, K)."""
-        return model.unit(x)
+    def predictor_width(cls, sizes: Sizes) -> int:
+        """Hidden features of its predictor; 0: it has none."""
+        return 0
 
 
 def both(model: JointEmbedding, first: Tensor, second: Tensor) -> Tensor:
@@ -156,7 +162,11 @@ class SimSiam(Family):
 
     name = "SimSiam"
     parts = ("stop-gradient", "predictor")
-    predictor = True
+
+    @classmethod
+    def predictor_width(cls, sizes: Sizes) -> int:
+        """A bottleneck of a quarter of the projection, as in its paper."""
+        return max(1, sizes.dim // 4)
 
     def compare(self, model: JointEmbedding, first: Tensor, second: Tensor) -> Metrics:
         """Minus the mean cosine over both directions."""
@@ -178,12 +188,20 @@ class BYOL(SimSiam):
     name = "BYOL"
     parts = ("predictor", "EMA")
 
+    @classmethod
+    def predictor_width(cls, sizes: Sizes) -> int:
+        """As wide as the projector."""
+        return sizes.hidden
+
     def prepare(self, model: JointEmbedding) -> None:
         """The slow copy."""
         self.slow = EMA(model)
 
     def compare(self, model: JointEmbedding, first: Tensor, second: Tensor) -> Metrics:
-        """Without EMA the target is the network of the step before."""
+        """Without EMA the target is the network itself, as it stands, behind a stop-gradient.
+
+        That is SimSiam, but for the width of the predictor.
+        """
         one, other = both(model, first, second).chunk(2)
         with torch.no_grad():
             target_one, target_other = both(self.slow, first, second).chunk(2)
@@ -201,6 +219,11 @@ class MultiCrop(Family):
 
     prototypes = True
 
+    @property
+    def view_count(self) -> int:
+        """Views of each picture in a step, small ones among them."""
+        return 2 + self.given.small
+
     def forward(self, model: JointEmbedding, index: LongTensor, generator: Generator) -> Metrics:
         """{"loss"} of two whole views and some small ones, grouped by size: two passes."""
         x = pixels_of(self.images, index, model)
@@ -214,6 +237,11 @@ class MultiCrop(Family):
 
     def of_crops(self, model: JointEmbedding, whole: list[Tensor], small: list[Tensor]) -> Metrics:
         """The loss of whole views (b, 3, S, S) and small ones (b, 3, s, s)."""
+        raise NotImplementedError
+
+    @classmethod
+    def assigned(cls, model: JointEmbedding, x: Tensor, settings: Settings = Settings()) -> Tensor:
+        """Probabilities (n, K) of the prototypes for images (n, 3, H, W), as the loss compares them."""
         raise NotImplementedError
 
     @staticmethod
@@ -237,8 +265,8 @@ class SwAV(MultiCrop):
 
     @classmethod
     @torch.no_grad()
-    def compared(cls, model: JointEmbedding, x: Tensor, settings: Settings = Settings()) -> Tensor:
-        """Chances (n, K) of the prototypes."""
+    def assigned(cls, model: JointEmbedding, x: Tensor, settings: Settings = Settings()) -> Tensor:
+        """At the temperature of the predictions."""
         return (model.cosines(x) / settings.swav).softmax(1)
 
 
@@ -271,8 +299,8 @@ class DINO(MultiCrop):
 
     @classmethod
     @torch.no_grad()
-    def compared(cls, model: JointEmbedding, x: Tensor, settings: Settings = Settings()) -> Tensor:
-        """Chances (n, K) of the prototypes, as the student gives them."""
+    def assigned(cls, model: JointEmbedding, x: Tensor, settings: Settings = Settings()) -> Tensor:
+        """As the student gives them."""
         return (model.cosines(x) / settings.soft).softmax(1)
 
 

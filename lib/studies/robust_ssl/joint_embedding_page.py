@@ -1,118 +1,20 @@
-"""What page 15 measures: collapse with and without each part, accuracies of the families, what augmentations earn."""
+"""What page 15 measures beside collapse: accuracies of the families, what augmentations earn, costs, the circle."""
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from lib.errors import WorkbookError
-from lib.evaluation.collapse import relative_spread
-from lib.evaluation.representations import effective_rank
 from lib.interval import Interval
-from lib.studies.robust_ssl.circle import move
-from lib.studies.robust_ssl.families import METHODS, REMOVALS, Family, family
+from lib.studies.robust_ssl.circle import move, resultant
+from lib.studies.robust_ssl.collapse_measures import CASES, FIRST_PARTS, over_draws
+from lib.studies.robust_ssl.families import METHODS, Family
+from lib.studies.robust_ssl.networks import SupervisedNetwork
 from lib.studies.robust_ssl.study import SSLStudy
-from lib.studies.robust_ssl.training import Plan
+from lib.studies.robust_ssl.training import ViewsClassified
 from lib.studies.robust_ssl.views import LEFT_OUT
-from lib.training.batches import pixels_of
-from lib.training.loop import Trained
-
-MEASURED = 300  # held-out pictures that collapse is measured on
-Outputs = dict[tuple[str, str | None], Tensor]  # (method, removed part) -> what the loss compares, (seeds, m, d)
-
-
-def spread_of(outputs: Tensor) -> float:
-    """Mean standard deviation of unit outputs (m, d) over that of an even sphere: 1 healthy, 0 collapsed."""
-    return relative_spread(nn.functional.normalize(outputs.double(), dim=1))
-
-
-def rank_share(outputs: Tensor) -> float:
-    """Effective rank of unit outputs (m, d) over d."""
-    return effective_rank(nn.functional.normalize(outputs.double(), dim=1)) / outputs.shape[1]
-
-
-@torch.no_grad()
-def compared_by(trained: Trained, plan: Plan, images: Tensor) -> Tensor:
-    """What the trained network's loss compares (m, d) on images (m, 3, S, S) uint8, in eval mode."""
-    model = plan.model()
-    model.load_state_dict(trained["network"])
-    model.eval()
-    return family(plan.method).compared(model, pixels_of(images, torch.arange(len(images)), model)).float().cpu()
-
-
-def collapse_outputs(study: SSLStudy, method: str, part: str | None) -> Tensor:
-    """What the loss compares on held-out objects after each seed's short training, (seeds, m, d)."""
-    images = study.objects.images["held"][:MEASURED]
-    plan = study.plan_of(method, without=part)
-    return torch.stack([compared_by(study.short(method, seed, part), plan, images) for seed in study.scale.seeds])
-
-
-def drawn_interval(
-    effect: Callable[[Tensor, Tensor], float], seeds: int, images: int, resamples: int = 200, seed: int = 0
-) -> Interval:
-    """effect(seeds, images) on all and its 95 % interval where both are drawn anew (indices (seeds,) and (images,))."""
-    draw = torch.Generator().manual_seed(seed)
-    whole = effect(torch.arange(seeds), torch.arange(images))
-    values = []
-    for _ in range(resamples):
-        rows = torch.randint(seeds, (seeds,), generator=draw)
-        columns = torch.randint(images, (images,), generator=draw).unique()  # a picture twice is no further direction
-        values.append(effect(rows, columns))
-    low, high = torch.tensor([*values, whole], dtype=torch.float64).quantile(torch.tensor([0.025, 0.975]).double())
-    return Interval(whole, min(low.item(), whole), max(high.item(), whole), n=images)
-
-
-def healthier(
-    outputs: Outputs, measure: Callable[[Tensor], float], pairs: list[tuple[str, str]] | None = None, **draws: int
-) -> Interval:
-    """A measure of collapse with a part less without it, the smallest over the families (or over `pairs`).
-
-    pairs: (method, part); None: each family's first part, the one its paper names for the purpose.
-    """
-    pairs = pairs or [(method, family(method).parts[0]) for method in METHODS]
-
-    def effect(rows: Tensor, columns: Tensor) -> float:
-        return min(
-            mean_of(outputs[method, None], measure, rows, columns)
-            - mean_of(outputs[method, part], measure, rows, columns)
-            for method, part in pairs
-        )
-
-    return drawn_interval(effect, *next(iter(outputs.values())).shape[:2], **draws)
-
-
-def mean_of(outputs: Tensor, measure: Callable[[Tensor], float], rows: Tensor, columns: Tensor) -> float:
-    """The mean measure of outputs (seeds, m, d) over the chosen seeds, on the chosen pictures."""
-    return sum(measure(outputs[row][columns]) for row in rows.tolist()) / len(rows)
-
-
-def missed_by_spread(outputs: Outputs, **draws: int) -> Interval:
-    """Share of the spread lost less share of the rank lost without decorrelation, larger of the two families'.
-
-    Below 0 the standard deviation sees less of the collapse than the rank does.
-    """
-    pairs = [("Barlow Twins", "decorrelation"), ("VICReg", "covariance")]
-
-    def lost(pair: tuple[str, str], measure: Callable[[Tensor], float], rows: Tensor, columns: Tensor) -> float:
-        method, part = pair
-        whole = mean_of(outputs[method, None], measure, rows, columns)
-        return 1 - mean_of(outputs[method, part], measure, rows, columns) / max(whole, 1e-9)
-
-    def effect(rows: Tensor, columns: Tensor) -> float:
-        gaps = [lost(p, spread_of, rows, columns) - lost(p, rank_share, rows, columns) for p in pairs]
-        return max(gaps)
-
-    return drawn_interval(effect, *next(iter(outputs.values())).shape[:2], **draws)
-
-
-def kept_without(outputs: Outputs, method: str, part: str, **draws: int) -> Interval:
-    """The spread without a part over that with it."""
-
-    def effect(rows: Tensor, columns: Tensor) -> float:
-        whole = mean_of(outputs[method, None], spread_of, rows, columns)
-        return mean_of(outputs[method, part], spread_of, rows, columns) / max(whole, 1e-9)
-
-    return drawn_interval(effect, *outputs[method, None].shape[:2], **draws)
+from lib.training.labelled import Labelled
 
 
 def least_gain(right: Mapping[str, Tensor], base: Tensor, **draws: int) -> Interval:
@@ -141,39 +43,78 @@ def drawn_with_repeats(
 
 def rights(study: SSLStudy, method: str, task: str = "objects") -> dict[str, Tensor]:
     """Which test images a method's probe ("linear") and neighbours ("kNN") name rightly, each (seeds, m) bool."""
-    found = [study.fitted(study.encoder(method, seed), task) for seed in study.scale.seeds]
+    found = [study.read_on((task,), method, seed)[task] for seed in study.scale.seeds]
     return {kind: torch.stack([part[kind] for part in found]) for kind in ("linear", "kNN")}
 
 
-def domain_rights(study: SSLStudy, domain: str, task: str) -> dict[str, Tensor]:
+def most_frequent(data: Labelled) -> Tensor:
+    """Which test images (m,) bool are right for who always answers the most frequent class of "learn"."""
+    return data.labels["test"] == data.labels["learn"].mode().values
+
+
+def domain_rights(study: SSLStudy, domain: str) -> dict[str, Tensor]:
     """Which test images are right, (seeds, m) bool, with "all" augmentations and without each: SimCLR on a domain."""
     found = {}
     for name in (None, *LEFT_OUT):
-        trained = [study.left_out(name, seed, domain) for seed in study.scale.seeds]
-        rows = [study.fitted(study.encoder_from(part), task)["linear"] for part in trained]
+        rows = [study.read_left_out(name, seed, domain)["linear"] for seed in study.scale.seeds]
         found[name or "all"] = torch.stack(rows)
     return found
 
 
-def earned(right: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Points (seeds, m) that each augmentation earns: right with all less right without it."""
-    return {name: 100 * (right["all"].double() - right[name].double()) for name in LEFT_OUT}
+def shares_lost(
+    right: Mapping[str, Tensor], names: Sequence[str] = tuple(LEFT_OUT), resamples: int = 500, seed: int = 0
+) -> Tensor:
+    """Share of the accuracy that is lost without an augmentation, mean over `names`: (1 + resamples,).
+
+    right: (seeds, m) bool by name, with "all". The first value is that of all trainings and images, the others are of
+    as many drawn with replacement.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    values = torch.stack([right[name].double() for name in ("all", *names)])  # (1 + names, seeds, m)
+    _, seeds, m = values.shape
+    means = [values.mean((1, 2))]
+    for _ in range(resamples):
+        rows, columns = (torch.randint(count, (count,), generator=draw) for count in (seeds, m))
+        means.append(values[:, rows][:, :, columns].mean((1, 2)))
+    whole, without = torch.stack(means).split([1, len(names)], dim=1)
+    return (1 - without / whole.clamp_min(1e-9)).mean(1)
 
 
-def sensitivity(objects: Mapping[str, Tensor], faces: Mapping[str, Tensor], **draws: int) -> Interval:
-    """Points that an augmentation earns, mean over all: on objects less on faces, seeds and images drawn."""
-    one, other = (torch.stack([*earned(part).values()]).mean(0) for part in (objects, faces))
-    if one.shape[0] != other.shape[0]:
-        raise WorkbookError(f"Both domains need as many seeds, not {one.shape[0]} and {other.shape[0]}.")
-    many = max(one.shape[1], other.shape[1])
+def earned(right: Mapping[str, Tensor], seed: int = 0) -> dict[str, Interval]:
+    """Per cent of the accuracy that is lost without each augmentation, trainings and images drawn."""
+    return {name: over_draws(100 * shares_lost(right, [name], seed=seed)) for name in LEFT_OUT}
 
-    def effect(rows: Tensor, columns: Tensor) -> float:
-        means = [part[rows][:, columns % part.shape[1]].mean().item() for part in (one, other)]
-        return means[0] - means[1]
 
-    found = drawn_with_repeats(effect, one.shape[0], many, **draws)
-    whole = one.mean().item() - other.mean().item()
-    return Interval(whole, min(found.low, whole), max(found.high, whole), n=many)
+def sensitivity(objects: Mapping[str, Tensor], faces: Mapping[str, Tensor], seed: int = 0) -> Interval:
+    """Share of the accuracy that an augmentation earns, mean over all: on objects less on faces.
+
+    Trainings and images are drawn in each domain by itself, since neither has to do with those of the other.
+    """
+    found = over_draws(shares_lost(objects, seed=seed) - shares_lost(faces, seed=seed + 1))
+    return found.of(min(part["all"].shape[1] for part in (objects, faces)))
+
+
+def step_costs(study: SSLStudy, rounds: int = 3) -> dict[str, tuple[int, float]]:
+    """Views of each picture in a step, and milliseconds of its passes (median of rounds), by family and supervised."""
+    images, labels = study.objects.images["learn"], study.objects.labels["learn"]
+    found = {}
+    for method in METHODS:
+        model = study.plan_of(method).model().to(study.run.device).train()
+        loss = study.plan_of(method).loss(images, model).to(study.run.device)
+        found[method] = (loss.view_count, _milliseconds(loss, model, study.scale.batch, rounds))
+    model = SupervisedNetwork(study.sizes, int(labels.max()) + 1).to(study.run.device).train()
+    found["supervised"] = (2, _milliseconds(ViewsClassified(images, labels), model, study.scale.batch, rounds))
+    return found
+
+
+def _milliseconds(loss: Callable[..., dict[str, Tensor]], model: nn.Module, batch: int, rounds: int) -> float:
+    draw, taken = torch.Generator().manual_seed(0), []
+    for _ in range(rounds + 1):  # the first warms up
+        began = time.perf_counter()
+        loss(model, torch.arange(min(batch, len(loss.images))), draw)["loss"].backward()
+        model.encoder.trunk.stem[0].weight.grad.sum().item()  # waits for a GPU
+        taken.append(1000 * (time.perf_counter() - began))
+    return torch.tensor(taken[1:]).median().item()
 
 
 def against_lightly(study: SSLStudy, pictures: int = 16) -> dict[str, float]:
@@ -225,22 +166,21 @@ def lightly_loss(method: str, model: nn.Module, loss: Family, first: Tensor, sec
     return (lightly.BarlowTwinsLoss(given.barlow) if method == "Barlow Twins" else lightly.VICRegLoss())(one, other)
 
 
-def case_table(outputs: Outputs) -> list[dict[str, object]]:
-    """Spread and share of rank of each case, as the seeds' mean, least and most: rows for a figure and a table."""
-    rows = []
-    for (method, part), values in outputs.items():
-        row: dict[str, object] = {"family": method, "without": part or "-"}
-        for name, measure in (("spread", spread_of), ("rank / d", rank_share)):
-            each = [measure(one) for one in values]
-            row |= {name: sum(each) / len(each), f"{name}, least": min(each), f"{name}, most": max(each)}
-        rows.append(row)
-    return rows
-
-
 def circle_grid(steps: int, frames: int = 10, seed: int = 0) -> dict[str, Tensor]:
     """Angles (frames + 1, points) of every case of the circle by name, "<family> / <removed part or all parts>"."""
     found = {}
-    for method, part in (*((name, None) for name in METHODS), *REMOVALS):
+    for method, part in CASES:
         places = move(method, part, seed, steps, frames)["places"]
         found[f"{method} / {part or 'all parts'}"] = torch.atan2(places[..., 1], places[..., 0])
     return found
+
+
+def circle_lengths(steps: int, seeds: int = 3) -> dict[str, Tensor]:
+    """Length of the mean of the points at the end, (seeds,): every family with all parts and without its first."""
+    cases = [case for method, part in FIRST_PARTS for case in ((method, None), (method, part))]
+    return {
+        f"{method} / {part or 'all parts'}": torch.stack(
+            [resultant(move(method, part, seed, steps, frames=1)["places"][-1]) for seed in range(seeds)]
+        )
+        for method, part in cases
+    }

@@ -38,15 +38,16 @@ class Sizes:
 class JointEmbedding(nn.Module):
     """An encoder with lightly's projector, linear, norm, ReLU, linear, the same for every family.
 
-    predictor: SimSiam's and BYOL's, of the same form. prototypes: SwAV's and DINO's; they have unit length, so their
-    products with unit projections are cosines (DINO's weight-normalised last layer is the same thing).
+    predictor: hidden features of SimSiam's and BYOL's, of the same form; 0: none. prototypes: SwAV's and DINO's; they
+    have unit length, so their products with unit projections are cosines (DINO's weight-normalised last layer is the
+    same thing).
     """
 
-    def __init__(self, sizes: Sizes, predictor: bool = False, prototypes: bool = False):
+    def __init__(self, sizes: Sizes, predictor: int = 0, prototypes: bool = False):
         super().__init__()
         self.encoder = Encoder(sizes.width, sizes.stem)
         self.projector = BYOLProjectionHead(self.encoder.dim, sizes.hidden, sizes.dim)
-        self.predictor = BYOLPredictionHead(sizes.dim, sizes.hidden, sizes.dim) if predictor else nn.Identity()
+        self.predictor = BYOLPredictionHead(sizes.dim, predictor, sizes.dim) if predictor else nn.Identity()
         self.dim = sizes.dim
         rows = torch.randn(sizes.prototypes if prototypes else 0, sizes.dim)
         self.prototypes = nn.Parameter(rows, requires_grad=prototypes)
@@ -64,7 +65,7 @@ class JointEmbedding(nn.Module):
         return self.unit(x) @ F.normalize(self.prototypes, dim=1).T
 
 
-def network(sizes: Sizes, predictor: bool, prototypes: bool, seed: int = 0) -> JointEmbedding:
+def network(sizes: Sizes, predictor: int, prototypes: bool, seed: int = 0) -> JointEmbedding:
     """A new network; the encoder's first weights depend on the seed alone, and not on the family."""
     with seeded(seed):
         return JointEmbedding(sizes, predictor, prototypes)

@@ -45,7 +45,7 @@ def pair_scores(encoder: nn.Module, pictures: Tensor, faces: Tensor, device: str
 
 def pose_encoders(study: SSLStudy, name: str) -> list[nn.Module]:
     """The encoders of faces of each seed, trained with the views `name`."""
-    return [study.encoder_from(study.on_faces(seed, views_named(name)), seed) for seed in study.scale.seeds]
+    return [study.encoder_from(study.on_faces(seed, views_named(name))) for seed in study.scale.seeds]
 
 
 def pose_scores(study: SSLStudy, name: str, pictures: Tensor) -> Tensor:

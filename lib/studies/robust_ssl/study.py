@@ -14,7 +14,7 @@ from lib.studies.robust_ssl.data import Faces, Labelled, faces_for, objects_for
 from lib.studies.robust_ssl.families import METHODS, REMOVALS, Settings, family
 from lib.studies.robust_ssl.networks import Encoder, Sizes
 from lib.studies.robust_ssl.probes import LinearProbe, ProbeRecipe, judged, probe_from
-from lib.studies.robust_ssl.training import CollapseWatch, Plan, train_classifier, train_family
+from lib.studies.robust_ssl.training import CollapseWatch, Plan, train_classifier, train_family, untrained
 from lib.studies.robust_ssl.view_settings import SIMCLR_PRETRAINING
 from lib.studies.robust_ssl.views import LEFT_OUT, STANDARD, AnyViews, left_out
 from lib.training.loop import Recipe, Trained
@@ -36,10 +36,10 @@ SIZES = {
     "dim": per_profile(8, 128, 256, 256),
     "prototypes": per_profile(8, 128, 512, 3000),
     "queue": per_profile(32, 4096, 16_384, 65_536),
-    "momentum": per_profile(0.9, 0.99, 0.996, 0.996),
+    "momentum": per_profile(0.9, 0.95, 0.996, 0.996),  # at 0.99 a third of the first weights outlives 200 steps
     "small_crops": per_profile(1, 2, 4, 6),
     "batch": per_profile(16, 256, 512, 512),
-    "steps": per_profile(1, 1000, 8800, 88_000),
+    "steps": per_profile(1, 800, 8800, 88_000),
     "short_steps": per_profile(1, 200, 1000, 5000),
     "tune_steps": per_profile(1, 200, 1000, 5000),
     "domain_steps": per_profile(1, 300, 4000, 40_000),
@@ -49,6 +49,11 @@ SIZES = {
     "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
 }
 DOMAINS = ("objects", "faces")
+TRAINED_ON_FACES = ("SimCLR", "BYOL", "DINO", "VICReg")
+# What no verdict hangs on takes one training, at the first seed: these removals, and page 17's arm of that name.
+ONCE = (("MoCo", "momentum encoder"), ("SimSiam", "predictor"), ("DINO", "sharpening"), ("DINO", "EMA"), "released")
+OBJECT_TASKS = ("objects", "five")
+FACE_TASKS = ("identity", "expression")
 DECAY = 1e-4  # of the weights, in every training
 WATCHED = 1000  # held-out pictures on which collapse is watched
 # DINO's p and |c|, which are the library's too; "released" has those of SimCLR's file. All keep the page's own colours.
@@ -59,7 +64,10 @@ TRAINED_VIEWS = {"SimCLR": (*KINDS, "released"), "DINO": ("moebius", "log")}  # 
 
 @dataclass(frozen=True)
 class Asked:
-    """A training by its length and what is trained, as the arguments of `SSLStudy.ssl`."""
+    """A training by its length and what is trained, as the arguments of `SSLStudy.ssl`.
+
+    alike: on colour pictures alone, as many of each domain.
+    """
 
     steps: int
     method: str
@@ -68,6 +76,7 @@ class Asked:
     domain: str = "objects"
     without: str | None = None
     rate: float | None = None
+    alike: bool = False
 
 
 class SSLStudy(Study):
@@ -93,17 +102,23 @@ class SSLStudy(Study):
         """Faces to pre-train on, and the labelled parts "identity" and "expression" that probes are fitted on."""
         return faces_for(self.run, self.scale)
 
-    def pretraining(self, domain: str = "objects") -> Tensor:
-        """The images (n, 3, side, side) uint8 that encoders of that domain learn from, without labels."""
+    def pretraining(self, domain: str = "objects", alike: bool = False) -> Tensor:
+        """The images (n, 3, side, side) uint8 that encoders of that domain learn from, without labels.
+
+        alike: only as many as there are colour faces, and of faces only those, so that the domains differ in nothing
+        but what they show.
+        """
         if domain not in DOMAINS:
             raise WorkbookError(f"The domains are {choices(DOMAINS)}, not '{domain}': choose one.")
-        return self.objects.images["learn"] if domain == "objects" else self.faces.images
+        objects, faces = self.objects.images["learn"], self.faces.colour if alike else self.faces.images
+        most = min(len(objects), len(faces)) if alike else None
+        return (objects if domain == "objects" else faces)[:most]
 
     def labelled(self, domain: str = "objects") -> Labelled:
         """Labelled parts by name: "objects", their first "five" classes, "identity" or "expression"."""
-        if domain in ("objects", "five"):
+        if domain in OBJECT_TASKS:
             return self.objects if domain == "objects" else self.objects.of_classes(5)
-        if domain not in ("identity", "expression"):
+        if domain not in FACE_TASKS:
             raise WorkbookError(
                 f"A probe is fitted on objects, five, identity or expression, not on '{domain}': choose one of them."
             )
@@ -125,9 +140,14 @@ class SSLStudy(Study):
         """The one recipe of all trainings."""
         return self.recipe(steps, self.scale.batch, rate, seed=seed, weight_decay=DECAY, warmup=steps // 20, clip=None)
 
-    def watch(self, method: str) -> CollapseWatch:
+    def seeds_of(self, trained: str | tuple[str, str | None]) -> list[int]:
+        """The seeds of a case (method, removed part) or of an arm by name: the first alone for those of `ONCE`."""
+        return self.scale.seeds[:1] if trained in ONCE else self.scale.seeds
+
+    @property
+    def watch(self) -> CollapseWatch:
         """Collapse along training, on held-out objects."""
-        return CollapseWatch(method, self.objects.images["held"][:WATCHED])
+        return CollapseWatch(self.objects.images["held"][:WATCHED])
 
     def ssl(
         self,
@@ -151,8 +171,8 @@ class SSLStudy(Study):
         if asked not in self.read:
             plan = self.plan_of(asked.method, asked.views, asked.without)
             recipe = self.descent(asked.steps, asked.rate or self.tuned_rate(asked.method), asked.seed)
-            watch = self.watch(asked.method) if asked.domain == "objects" else None
-            images = self.pretraining(asked.domain)
+            watch = self.watch if asked.domain == "objects" else None
+            images = self.pretraining(asked.domain, asked.alike)
             self.read[asked] = self.trained_anywhere(train_family, images, plan, recipe, watch)
         return self.read[asked]
 
@@ -161,16 +181,19 @@ class SSLStudy(Study):
         return self.trained(Asked(self.scale.short_steps, method, seed, without=without))
 
     def left_out(self, name: str | None, seed: int = 0, domain: str = "objects", method: str = "SimCLR") -> Trained:
-        """A training of `domain_steps` without that augmentation; None: with all of them."""
+        """A training of `domain_steps` without that augmentation; None: with all. As many pictures in each domain."""
         views = left_out(name) if name else STANDARD
-        return self.trained(Asked(self.scale.domain_steps, method, seed, views, domain))
+        return self.trained(Asked(self.scale.domain_steps, method, seed, views, domain, alike=True))
 
     def rate_accuracies(self, method: str) -> dict[float, float]:
-        """Held-out accuracy of the linear probe for each of the rates, after `tune_steps`."""
-        family(method)
+        """Held-out accuracy of the linear probe for each rate after `tune_steps`; method: also "supervised"."""
+        steps = self.scale.tune_steps
         found = {}
         for rate in self.scale.rates:
-            trained = self.trained(Asked(self.scale.tune_steps, method, rate=rate))
+            if method == "supervised":
+                trained = self.supervised(steps=steps, rate=rate)
+            else:
+                trained = self.trained(Asked(steps, family(method).name, rate=rate))
             found[rate] = float(self.fitted(self.encoder_from(trained))["accuracies"].max())
         return found
 
@@ -185,34 +208,45 @@ class SSLStudy(Study):
             self.tuned[method] = max(found, key=lambda rate: (found[rate], -rate))
         return self.tuned[method]
 
-    def supervised(self, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
-        """An encoder trained with the labels of the objects, on as many views; rate: the middle one."""
-        s, data = self.scale, self.objects
-        recipe = self.descent(s.steps, s.rates[len(s.rates) // 2], seed)
+    def supervised(
+        self, seed: int = 0, views: AnyViews = STANDARD, steps: int | None = None, rate: float | None = None
+    ) -> Trained:
+        """An encoder trained with the labels of the objects, on two views of each picture.
+
+        steps: None for those of the families; rate: None for the tuned one.
+        """
+        data = self.objects
+        recipe = self.descent(steps or self.scale.steps, rate or self.tuned_rate("supervised"), seed)
         return self.trained_anywhere(
             train_classifier, data.images["learn"], data.labels["learn"], self.sizes, views, recipe
         )
 
-    def encoder_from(self, trained: Trained | None, seed: int = 0) -> Encoder:
-        """The frozen encoder of a training, on the run's device; None: an untrained one."""
-        with seeded(seed):
+    def untrained(self, seed: int = 0, domain: str = "objects") -> Trained:
+        """What the families start from, with the batch statistics of that domain's views."""
+        images = self.pretraining(domain)
+        return self.run.kept(untrained, images, self.plan_of(METHODS[0]), self.scale.batch, seed, self.device)
+
+    def encoder_from(self, trained: Trained) -> Encoder:
+        """The frozen encoder of a training, on the run's device."""
+        with seeded(0):  # the weights come from the training, and the run's own random numbers stay untouched
             found = Encoder(self.scale.width, self.scale.stem)
-        if trained is not None:
-            found.load_state_dict(trained["weights"])
+        found.load_state_dict(trained["weights"])
         return found.to(self.run.device).eval().requires_grad_(False)
 
-    def encoder(self, method: str, seed: int = 0, views: AnyViews = STANDARD, domain: str = "objects") -> Encoder:
+    def encoder(self, method: str, seed: int = 0, views: AnyViews = STANDARD, domain: str = "objects") -> nn.Module:
         """A frozen encoder: images (n, 3, side, side) in [0,1] to features (n, d).
 
-        method: one of `METHODS`, "supervised" (objects alone) or "untrained".
+        method: one of `METHODS`, "supervised" (objects alone), "untrained" or "raw pixels" (the picture as it is).
         """
+        if method == "raw pixels":
+            return nn.Flatten()
         if method == "untrained":
-            return self.encoder_from(None, seed)
+            return self.encoder_from(self.untrained(seed, domain))
         if method == "supervised":
             if domain != "objects":
                 raise WorkbookError("The supervised encoder learns the objects' classes: there is none of faces.")
-            return self.encoder_from(self.supervised(seed, views), seed)
-        return self.encoder_from(self.ssl(method, seed, views, domain), seed)
+            return self.encoder_from(self.supervised(seed, views))
+        return self.encoder_from(self.ssl(method, seed, views, domain))
 
     def fitted(self, encoder: nn.Module, domain: str = "objects", recipe: ProbeRecipe | None = None) -> dict:
         """What `judged` gives: the encoder's probe, chosen on held-out images, and which test images are right."""
@@ -227,12 +261,27 @@ class SSLStudy(Study):
         """
         return probe_from(encoder, self.fitted(encoder, domain, recipe)).to(self.run.device)
 
+    def read_on(self, tasks: tuple[str, ...], method: str, seed: int = 0, domain: str = "objects") -> dict[str, dict]:
+        """What `fitted` gives for a method's encoder on each of the tasks, by task."""
+        encoder = self.encoder(method, seed, domain=domain)
+        return {task: self.fitted(encoder, task) for task in tasks}
+
+    def read_short(self, method: str, seed: int = 0, without: str | None = None) -> dict:
+        """What `fitted` gives for a short training; method "untrained" for where it starts."""
+        trained = self.untrained(seed) if method == "untrained" else self.short(method, seed, without)
+        return self.fitted(self.encoder_from(trained))
+
+    def read_left_out(self, name: str | None, seed: int = 0, domain: str = "objects") -> dict:
+        """What `fitted` gives without that augmentation: on objects for their classes, on faces for identity."""
+        task = "objects" if domain == "objects" else "identity"
+        return self.fitted(self.encoder_from(self.left_out(name, seed, domain)), task)
+
     def conformal_plan(self) -> dict[str, Callable[[], object]]:
         """What page 17 trains beside the encoders of page 15, by name."""
         jobs: dict[str, Callable[[], object]] = {}
         for method, kinds in TRAINED_VIEWS.items():
-            for seed in self.scale.seeds:
-                for kind in kinds:
+            for kind in kinds:
+                for seed in self.seeds_of(kind):
                     jobs[f"{kind} {method} {seed}"] = partial(self.ssl, method, seed, CONFORMAL[kind])
         for seed in self.scale.seeds:
             jobs[f"pose standard {seed}"] = partial(self.on_faces, seed)
@@ -240,27 +289,26 @@ class SSLStudy(Study):
         return jobs
 
     def plan(self) -> dict[str, Callable[[], object]]:
-        """Every training of the three pages by name, those that a verdict needs first."""
+        """Every training of the three pages by name, with page 15's probes of it; those that a verdict needs first."""
         jobs: dict[str, Callable[[], object]] = {}
-        for method in METHODS:
+        for method in (*METHODS, "supervised"):
             jobs[f"rates {method}"] = partial(self.rate_accuracies, method)
         for seed in self.scale.seeds:
-            for method in METHODS:
-                jobs[f"{method} {seed}"] = partial(self.ssl, method, seed)
-            jobs[f"supervised {seed}"] = partial(self.supervised, seed)
-        for seed in self.scale.seeds:
-            for method in METHODS:
-                jobs[f"short {method} {seed}"] = partial(self.short, method, seed)
-            for method, part in REMOVALS:
-                jobs[f"short {method} without {part} {seed}"] = partial(self.short, method, seed, part)
+            for method in (*METHODS, "supervised", "untrained"):
+                jobs[f"{method} {seed}"] = partial(self.read_on, OBJECT_TASKS, method, seed)
+        for method, part in (*((method, None) for method in METHODS), *REMOVALS):
+            for seed in self.seeds_of((method, part)):
+                word = f"{method} without {part}" if part else method
+                jobs[f"short {word} {seed}"] = partial(self.read_short, method, seed, part)
         jobs |= self.conformal_plan()
         for seed in self.scale.seeds:
             for domain in DOMAINS:
                 for name in (None, *LEFT_OUT):
                     word = f"without {name}" if name else "with all"
-                    jobs[f"{domain} {word} {seed}"] = partial(self.left_out, name, seed, domain)
-        for method in METHODS:
-            jobs[f"faces {method} 0"] = partial(self.ssl, method, 0, STANDARD, "faces")
+                    jobs[f"{domain} {word} {seed}"] = partial(self.read_left_out, name, seed, domain)
+        for method in (*TRAINED_ON_FACES, "untrained"):
+            jobs[f"faces {method} 0"] = partial(self.read_on, FACE_TASKS, method, 0, "faces")
+        jobs["raw pixels 0"] = partial(self.read_on, (*OBJECT_TASKS, *FACE_TASKS), "raw pixels")
         return jobs
 
 

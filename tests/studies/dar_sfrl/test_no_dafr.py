@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from lib.errors import WorkbookError
 from lib.seeds import seeded
 from lib.studies.dar_sfrl.no_dafr import FacePart, NoiseOrthogonal, Split
 from lib.training.loop import Recipe, fit
@@ -26,6 +28,21 @@ def test_the_first_step_sums_its_parts():
     found = NoiseOrthogonal(FACES)(split(), torch.arange(8), torch.Generator().manual_seed(0))
     torch.testing.assert_close(found["loss"].detach(), found["orthogonal"] + found["face"] + found["noise"])
     assert 0 <= found["orthogonal"] <= 1
+
+
+def test_the_baseline_is_the_face_contrast_of_the_same_network():
+    model = split()
+    found = NoiseOrthogonal(FACES, ("face",))(model, torch.arange(8), torch.Generator().manual_seed(0))
+    assert set(found) == {"loss", "face"}
+    found["loss"].backward()
+    assert model.noise.weight.grad is None or not model.noise.weight.grad.any()
+    assert model.face.weight.grad.any()
+    assert torch.equal(model.weights.weights, torch.ones(2))  # nothing to weigh against
+
+
+def test_an_unknown_loss_is_told():
+    with pytest.raises(WorkbookError, match="The losses of NOCL are"):
+        NoiseOrthogonal(FACES, ("mae",))
 
 
 def test_the_face_part_is_what_was_trained():

@@ -80,6 +80,8 @@ def test_means_are_in_points_and_over_methods():
     assert page.tilted(base["SimCLR", "standard"]).mean().item() == pytest.approx(40, abs=0.5)
     base["DINO", "moebius"] = rights(0.6, 0.4)
     assert page.mean_gap(base, "moebius", "standard").mean().item() == pytest.approx(15, abs=0.5)
+    base["SimCLR", "released"] = rights(0.6, 0.55, seeds=1)
+    assert page.mean_gap(base, "released", "moebius").shape == (1, 600)
     del base["DINO", "moebius"]
     assert page.mean_gap(base, "moebius", "standard").mean().item() == pytest.approx(20, abs=0.5)
     with pytest.raises(WorkbookError, match="judge one first"):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from lib.errors import WorkbookError
 from lib.losses.joint_embedding import sinkhorn
 from lib.studies.robust_ssl.families import FAMILIES, METHODS, REMOVALS, family
-from tests.studies.robust_ssl.small import CASES, SETTINGS, pictures, prepared
+from tests.studies.robust_ssl.small import CASES, SETTINGS, SIZES, pictures, prepared
 
 
 def projections(model, first, second):
@@ -197,12 +197,23 @@ def test_the_first_encoder_is_the_same_in_every_family():
     assert all(torch.equal(state[key], first[0][key]) for state in first for key in first[0])
 
 
-def test_what_is_compared_is_a_unit_vector_or_a_chance():
-    for name, kind in FAMILIES.items():
+def test_assignments_are_probabilities_at_the_losses_temperature():
+    for name in ("SwAV", "DINO"):
         model = prepared(name)[0].eval()
-        found = kind.compared(model, pictures(4).float() / 255, SETTINGS)
-        length = found.sum(1) if kind.prototypes else found.norm(dim=1)
-        assert torch.allclose(length, torch.ones(4), atol=1e-5)
+        x = pictures(4).float() / 255
+        found = family(name).assigned(model, x, SETTINGS)
+        assert torch.allclose(found, (10 * model.cosines(x)).softmax(1), atol=1e-6)
+        assert torch.allclose(found.sum(1), torch.ones(4), atol=1e-5)
+
+
+def test_predictors_are_a_bottleneck_or_as_wide_as_the_projector():
+    widths = {name: kind.predictor_width(SIZES) for name, kind in FAMILIES.items()}
+    assert {name: width for name, width in widths.items() if width} == {"SimSiam": SIZES.dim // 4, "BYOL": SIZES.hidden}
+
+
+def test_families_count_their_views():
+    assert {prepared(name)[1].view_count for name in ("SwAV", "DINO")} == {2 + SETTINGS.small}
+    assert prepared("SimCLR")[1].view_count == 2
 
 
 def test_unknown_families_and_parts_are_told():

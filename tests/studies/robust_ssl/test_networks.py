@@ -12,10 +12,11 @@ def test_an_encoder_normalises_pixels_itself():
 
 
 def test_prototypes_and_predictor_are_there_when_asked():
-    plain, full = network(SIZES, False, False), network(SIZES, True, True)
+    plain, full = network(SIZES, 0, False), network(SIZES, 3, True)
     x = torch.rand(4, 3, 16, 16)
     assert plain.prototypes.numel() == 0
     assert not plain.prototypes.requires_grad
+    assert full.predictor.layers[0].out_features == 3
     assert torch.equal(plain.encoder.trunk.stem[0].weight, full.encoder.trunk.stem[0].weight)
     cosines = full.eval().cosines(x)
     assert cosines.shape == (4, 5)

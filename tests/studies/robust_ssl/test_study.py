@@ -50,6 +50,21 @@ def test_people_of_the_probe_are_not_learnt_from(study):
     assert set(faces.expression.labels["learn"].tolist()) <= set(range(len(EXPRESSIONS)))
 
 
+def test_domains_are_compared_on_as_many_colour_pictures(study):
+    faces, objects = (study.pretraining(domain, alike=True) for domain in ("faces", "objects"))
+    assert len(faces) == len(objects) == min(len(study.faces.colour), len(study.objects.images["learn"]))
+    assert torch.equal(faces, study.faces.colour[: len(faces)])
+    assert pictures(faces) <= pictures(study.faces.images)
+
+
+def test_probes_of_the_plan_are_those_that_the_page_reads(study):
+    assert set(study.read_on(("objects", "five"), "raw pixels")) == {"objects", "five"}
+    assert study.encoder("raw pixels")(torch.zeros(2, 3, 4, 4)).shape == (2, 48)
+    known = len(study.faces.identity.labels["test"])
+    assert len(study.read_left_out("crop", 0, "faces")["linear"]) == known
+    assert len(study.read_short("untrained")["linear"]) == study.scale.test
+
+
 def test_identity_parts_deal_three_in_ten_to_the_test(study):
     class Album:
         labels = torch.arange(4).repeat_interleave(10)
@@ -84,6 +99,7 @@ def test_a_training_is_kept_and_gives_a_frozen_encoder(study, monkeypatch):
 
 
 def test_rates_are_tuned_on_held_out_pictures_and_the_short_run_is_one_of_them(study, monkeypatch):
+    assert list(study.rate_accuracies("supervised")) == study.scale.rates
     found = study.rate_accuracies("VICReg")
     assert list(found) == study.scale.rates
     best = study.tuned_rate("VICReg")
@@ -103,6 +119,7 @@ def test_what_changes_a_training_changes_its_encoder(study):
         study.encoder("SimSiam", domain="faces")(x),
         study.encoder("supervised")(x),
         study.encoder("untrained")(x),
+        study.encoder("untrained", domain="faces")(x),
         study.encoder_from(study.ssl("SimSiam", without="predictor"))(x),
     ]
     assert all(not torch.equal(a, b) for at, a in enumerate(found) for b in found[:at])
@@ -116,9 +133,13 @@ def test_what_changes_a_training_changes_its_encoder(study):
 def test_the_plan_begins_with_rates_and_encoders(study):
     names = list(study.plan())
     assert names[:8] == [f"rates {method}" for method in METHODS]
-    assert names[8:16] == [f"{method} 0" for method in METHODS]
+    assert names[8] == "rates supervised"
+    assert names[9:17] == [f"{method} 0" for method in METHODS]
     assert {"supervised 1", "short DINO without centring 1", "moebius DINO 1", "affine SimCLR 0"} <= set(names)
-    assert {"faces without crop 1", "objects with all 0", "faces BYOL 0"} <= set(names)
+    assert {"faces without crop 1", "objects with all 0", "faces BYOL 0", "raw pixels 0"} <= set(names)
+    assert {"short MoCo without momentum encoder 0", "released SimCLR 0"} <= set(names)
+    once = {"short MoCo without momentum encoder 1", "released SimCLR 1", "faces MoCo 0", "short DINO without EMA 1"}
+    assert not once & set(names)
     assert train.chosen(["rates S"], names) == ["rates SimCLR", "rates SwAV", "rates SimSiam"]
     with pytest.raises(WorkbookError, match="no training 'VAE'"):
         train.chosen(["VAE"], names)

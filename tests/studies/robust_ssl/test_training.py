@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from lib.studies.robust_ssl import training
-from lib.studies.robust_ssl.training import CollapseWatch, ViewsClassified, train_classifier, train_family
+from lib.studies.robust_ssl.training import (
+    CollapseWatch,
+    ViewsClassified,
+    calibrated,
+    train_classifier,
+    train_family,
+    untrained,
+)
 from lib.studies.robust_ssl.views import STANDARD
 from lib.training import loop
 from lib.training.loop import Recipe, fit
@@ -50,15 +57,33 @@ def test_a_killed_training_ends_as_if_never_killed(method, tmp_path, monkeypatch
 
 def test_a_training_gives_the_encoder_and_watches_collapse(monkeypatch, tmp_path):
     monkeypatch.setattr(loop, "RUNS", tmp_path)
-    trained = train_family(pictures(), plan("VICReg"), RECIPE, CollapseWatch("VICReg", pictures(10, 3)))
+    trained = train_family(pictures(), plan("VICReg"), RECIPE, CollapseWatch(pictures(10, 3)))
     assert set(trained) == {"weights", "network", "history"}
     history = trained["history"]
     assert len(history["loss"]) == 4
-    assert {"spread", "rank", "features' spread", "features' rank", "share 1", "share 8"} <= set(history)
-    assert history["checked"].tolist() == [2, 4]
+    assert {"spread", "rank", "share 1", "share 8"} <= set(history)
+    assert history["checked"].tolist() == [0, 2, 4]
+    assert len(history["rank"]) == 3
     assert sum(history[f"share {at}"][0].item() for at in range(1, 9)) == pytest.approx(1, abs=1e-4)
+    start = untrained(pictures(), plan("VICReg"), RECIPE.batch)
+    model = plan("VICReg").model()
+    model.load_state_dict(start["network"])
+    assert CollapseWatch(pictures(10, 3))(model.eval())["rank"] == pytest.approx(history["rank"][0].item(), abs=1e-6)
     encoder = {f"encoder.{name}": value for name, value in trained["weights"].items()}
     assert all(torch.equal(trained["network"][name], value) for name, value in encoder.items())
+
+
+def test_an_untrained_network_has_the_statistics_of_its_pictures():
+    model = plan("SimCLR").model()
+    found = calibrated(model, pictures(), STANDARD, batch=6)
+    weights = dict(model.named_parameters())
+    assert all(torch.equal(value, weights[name]) for name, value in found.named_parameters())
+    norms = [part for part in found.modules() if isinstance(part, torch.nn.BatchNorm2d)]
+    assert not found.training
+    assert all(norm.running_mean.abs().sum() > 0 and norm.momentum == 0.1 for norm in norms)
+    assert all(int(norm.num_batches_tracked) == training.CALIBRATED for norm in norms)
+    first = next(part for part in model.modules() if isinstance(part, torch.nn.BatchNorm2d))
+    assert (first.running_mean == 0).all()  # the network that is trained stays as it was
 
 
 def test_the_supervised_twin_sees_two_views_of_each_picture(monkeypatch, tmp_path):
