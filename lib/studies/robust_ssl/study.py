@@ -110,9 +110,10 @@ class SSLStudy(Study):
         """
         if domain not in DOMAINS:
             raise WorkbookError(f"The domains are {choices(DOMAINS)}, not '{domain}': choose one.")
-        objects, faces = self.objects.images["learn"], self.faces.colour if alike else self.faces.images
-        most = min(len(objects), len(faces)) if alike else None
-        return (objects if domain == "objects" else faces)[:most]
+        if alike:
+            most = min(len(self.objects.images["learn"]), len(self.faces.colour))
+            return (self.objects.images["learn"] if domain == "objects" else self.faces.colour)[:most]
+        return self.objects.images["learn"] if domain == "objects" else self.faces.images
 
     def labelled(self, domain: str = "objects") -> Labelled:
         """Labelled parts by name: "objects", their first "five" classes, "identity" or "expression"."""

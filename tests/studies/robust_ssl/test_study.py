@@ -8,7 +8,7 @@ from lib.errors import WorkbookError
 from lib.studies.robust_ssl import train
 from lib.studies.robust_ssl import training as trainings
 from lib.studies.robust_ssl.data import identity_parts, probed_people
-from lib.studies.robust_ssl.study import CONFORMAL, METHODS, study_for
+from lib.studies.robust_ssl.study import CONFORMAL, METHODS, SSLStudy, study_for
 from lib.training import loop
 
 
@@ -143,3 +143,8 @@ def test_the_plan_begins_with_rates_and_encoders(study):
     assert train.chosen(["rates S"], names) == ["rates SimCLR", "rates SwAV", "rates SimSiam"]
     with pytest.raises(WorkbookError, match="no training 'VAE'"):
         train.chosen(["VAE"], names)
+
+
+def test_objects_are_had_without_any_face(study, monkeypatch):
+    monkeypatch.setattr(SSLStudy, "faces", None)  # a page on objects alone has no sizes of faces
+    assert len(study.pretraining()) == len(study.objects.images["learn"])
