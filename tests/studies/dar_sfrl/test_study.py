@@ -4,7 +4,7 @@ import torch
 from lib import cache
 from lib.book import run as book
 from lib.errors import WorkbookError
-from lib.studies.dar_sfrl import train, training
+from lib.studies.dar_sfrl import training
 from lib.studies.dar_sfrl.networks import Guarded, Pixels
 from lib.studies.dar_sfrl.study import (
     ABLATIONS,
@@ -114,15 +114,6 @@ def test_the_plan_trains_twice_what_verdicts_are_about_and_rivals_once(study):
 def test_losses_are_removed_in_every_order():
     assert len(set(removals())) == 6
     assert all(kept[0] == "mae" and 2 <= len(kept) <= 3 for kept in removals())
-
-
-def test_names_are_chosen_by_how_they_start():
-    known = ["DAR 0", "DAR 1", "PCL 0"]
-    assert train.chosen([], known) == known
-    assert train.chosen(["DAR"], known) == ["DAR 0", "DAR 1"]
-    assert train.chosen(["PCL 0", "DAR 1"], known) == ["DAR 1", "PCL 0"]
-    with pytest.raises(WorkbookError, match="no training 'MAE'"):
-        train.chosen(["MAE"], known)
 
 
 def test_sizes_have_every_profile():

@@ -5,7 +5,6 @@ from lib import cache
 from lib.book import run as book
 from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.errors import WorkbookError
-from lib.studies.robust_ssl import train
 from lib.studies.robust_ssl import training as trainings
 from lib.studies.robust_ssl.data import identity_parts, probed_people
 from lib.studies.robust_ssl.study import CONFORMAL, METHODS, SSLStudy, study_for
@@ -140,9 +139,6 @@ def test_the_plan_begins_with_rates_and_encoders(study):
     assert {"short MoCo without momentum encoder 0", "released SimCLR 0"} <= set(names)
     once = {"short MoCo without momentum encoder 1", "released SimCLR 1", "faces MoCo 0", "short DINO without EMA 1"}
     assert not once & set(names)
-    assert train.chosen(["rates S"], names) == ["rates SimCLR", "rates SwAV", "rates SimSiam"]
-    with pytest.raises(WorkbookError, match="no training 'VAE'"):
-        train.chosen(["VAE"], names)
 
 
 def test_objects_are_had_without_any_face(study, monkeypatch):
