@@ -32,7 +32,7 @@ from lib.studies.dar_sfrl.evaluation import Probe, ProbeRecipe, features_of, fit
 from lib.studies.dar_sfrl.networks import Pixels, Restorer
 from lib.studies.dar_sfrl.study import DARStudy
 from lib.studies.dar_sfrl.threats import climbs
-from lib.studies.dar_sfrl.training import LOSSES, STEPWISE, Objective
+from lib.studies.dar_sfrl.training import LOSSES, PAPER, Objective
 
 # The variants of Table 4 and Figs 5 and 7 by `DARStudy.ablation`'s words, from none of the two parts to both.
 VARIANTS = {
@@ -44,7 +44,7 @@ VARIANTS = {
 # The sizes of `study.SIZES` that page 11 needs.
 ABLATION_SIZES = (
     *("side", "faces", "learn", "held", "test", "hidden", "dim", "mixer", "width", "pose_negatives"),
-    *("batch", "dar_batch", "dar_rate", "ablation_steps", "class_steps", "inner_steps", "probe_epochs"),
+    *("batch", "dar_batch", "dar_rate", "dar_steps", "ablation_steps", "class_steps", "inner_steps", "probe_epochs"),
 )
 BINS = 512  # places of the densities of `overlap_draws`
 ASLEEP = 0.02  # spread below which an encoder gives all faces nearly one feature, as on page 10
@@ -161,17 +161,15 @@ class Bench:
 
 def restored(
     study: DARStudy,
-    objective: Objective = STEPWISE,
+    objective: Objective = PAPER,
     seeds: Sequence[int] = (),
-    steps: int | None = None,
     **changes: object,
 ) -> list[Pixels]:
     """Encoders of restored pixels, one of each seed (none given: the study's), after as many optimiser steps each.
 
-    steps: iterations instead, None for `DARStudy.iterations`. changes: fields of `Network`, as stages=2.
+    changes: fields of `Network`, as stages=2.
     """
-    count = steps or study.iterations(objective)
-    restorers = [study.restorer(seed, objective, count, **changes) for seed in seeds or study.scale.seeds]
+    restorers = [study.short(seed, objective, **changes) for seed in seeds or study.scale.seeds]
     return [Pixels(restorer).to(study.run.device) for restorer in restorers]
 
 

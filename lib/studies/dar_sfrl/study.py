@@ -216,17 +216,20 @@ class DARStudy(Study):
         trained = self.dar(seed, objective, steps, **changes)
         return self.network(**changes).loaded(trained).to(self.run.device)
 
-    def short_training(self, seed: int = 0, objective: Objective = STEPWISE) -> Trained:
-        """A short training, of as many optimiser steps for every objective.
+    @property
+    def short_steps(self) -> int:
+        """Optimiser steps of a short training; an alternating one takes three in each of `ablation_steps` turns."""
+        return len(STEPWISE.steps) * self.scale.ablation_steps
 
-        An alternating objective takes three in each of `ablation_steps` iterations, so a sum has three times as many.
-        """
-        turns = 1 if objective.alternating else len(STEPWISE.steps)
-        return self.dar(seed, objective, turns * self.scale.ablation_steps)
+    def short_training(self, seed: int = 0, objective: Objective = STEPWISE, **changes: object) -> Trained:
+        """A short training, of `short_steps` optimiser steps for a sum as for all three kinds in turn."""
+        steps = self.scale.ablation_steps if objective.alternating else self.short_steps
+        return self.dar(seed, objective, steps, **changes)
 
-    def short(self, seed: int = 0, objective: Objective = STEPWISE) -> nn.Module:
+    def short(self, seed: int = 0, objective: Objective = STEPWISE, **changes: object) -> nn.Module:
         """The restorer of a short training, frozen, on the run's device."""
-        return self.network().loaded(self.short_training(seed, objective)).to(self.run.device)
+        trained = self.short_training(seed, objective, **changes)
+        return self.network(**changes).loaded(trained).to(self.run.device)
 
     def self_supervised(self, name: str, seed: int = 0) -> Trained:
         """The training of "PCL", "SimCLR", "MoCo", "FRA", "FaceCycle", "RoCL", "ACL" or the "baseline".
@@ -273,20 +276,17 @@ class DARStudy(Study):
             return self.trained_anywhere(train_facecycle, loss, model, recipe, again)
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
-    def iterations(self, objective: Objective = STEPWISE) -> int:
-        """Iterations of an ablation: as many optimiser steps for every objective, however many kinds it alternates."""
-        kinds = len(objective.steps) if objective.alternating else 1
-        return len(STEPWISE.steps) * self.scale.ablation_steps // kinds
-
     def ablation_training(self, name: str, seed: int = 0) -> Trained:
-        """The training of one of `ABLATIONS`, all with the same number of optimiser steps, batch and rate."""
+        """The training of one of `ABLATIONS`, all with the same number of optimiser steps, batch and rate.
+
+        Each steps on the sum of the losses that it keeps; L_mae in it is the printed norm.
+        """
         s = self.scale
         if name not in ABLATIONS:
             raise WorkbookError(f"The ablations are {choices(ABLATIONS)}, not '{name}': choose one.")
         if name in ("full", "no NOCL"):
-            objective = STEPWISE if name == "full" else ALONE
-            return self.dar(seed, objective, self.iterations(objective))
-        images, steps = self.faces[0], len(STEPWISE.steps) * s.ablation_steps
+            return self.short_training(seed, PAPER if name == "full" else PAPER.but(losses=("mae",)))
+        images, steps = self.faces[0], self.short_steps
         with seeded(1000 + seed):  # by `seed` alone its trunk would begin as that of the surrogate does
             model = Split(s.side, s.width, s.hidden, s.dim, epoch=max(1, len(images) // s.dar_batch))
         loss = NoiseOrthogonal(images, ("face",) if name == "baseline" else NOCL)
@@ -364,20 +364,19 @@ class DARStudy(Study):
     def plan(self) -> dict[str, Callable[[], object]]:
         """Every training of the three pages by name, those that a verdict needs first."""
         jobs: dict[str, Callable[[], object]] = {}
-        short = self.scale.ablation_steps
         for seed in self.scale.seeds:
             jobs[f"DAR {seed}"] = partial(self.dar, seed)
         for seed in self.scale.seeds:
             for name, objective in {"sum norm": PAPER, "sum mean": SUMMED, "released": RELEASED}.items():
                 jobs[f"{name} {seed}"] = partial(self.short_training, seed, objective)
-            for name in ABLATIONS[:3]:  # "full" is "K 3"
+            for name in ABLATIONS[:3]:  # "full" is "sum norm"
                 word = f"short {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
             jobs[f"L_mae alone {seed}"] = partial(self.short_training, seed, ALONE)
-            for stages in (1, 2, 3, 4, 5):
-                jobs[f"K {stages} {seed}"] = partial(self.dar, seed, STEPWISE, short, stages=stages)
+            for stages in (1, 2, 4, 5):  # three: "sum norm"
+                jobs[f"K {stages} {seed}"] = partial(self.short_training, seed, PAPER, stages=stages)
             for operator in ("CNN", "LSTM", "Transformer"):
-                jobs[f"M {operator} {seed}"] = partial(self.dar, seed, STEPWISE, short, operator=operator)
+                jobs[f"M {operator} {seed}"] = partial(self.short_training, seed, PAPER, operator=operator)
         jobs["surrogate"] = self.classifier
         jobs["foreign surrogate"] = partial(self.classifier, "natural", FOREIGN)
         jobs["TRADES"] = partial(self.classifier, "TRADES")
@@ -389,8 +388,7 @@ class DARStudy(Study):
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
         jobs["FRA 0"] = partial(self.self_supervised, "FRA", 0)
         for losses in removals():
-            objective = STEPWISE.but(losses=losses)
-            jobs["losses " + " ".join(losses)] = partial(self.dar, 0, objective, self.iterations(objective))
+            jobs["losses " + " ".join(losses)] = partial(self.short_training, 0, PAPER.but(losses=losses))
         for name, change in DIFFERENCES.items():
             for seed in self.scale.seeds if name in JUDGED else self.scale.seeds[:1]:
                 jobs[f"difference {name} {seed}"] = partial(self.short_training, seed, STEPWISE.but(**change))
