@@ -61,16 +61,16 @@ def alike_rights(study: SSLStudy, group: Group, shown: Shown, steps: int) -> Rig
 def likeness(errors: Errors) -> Tensor:
     """How far each corruption lies from Gaussian noise (0) to adversarial noise (1) of its size, (1 + B, C).
 
-    By the mean error of the networks, whose strengths are `CHANGES`.
+    By the mean error of the networks, whose strengths are `CHANGES`. No value where the two noises cost the same.
     """
     corruption, gaussian, adversarial = errors.under.mean(1).unbind(2)
-    return (corruption - gaussian) / (adversarial - gaussian)
+    room = adversarial - gaussian
+    return torch.where(room > 0, (corruption - gaussian) / room, torch.nan)
 
 
 def typical_likeness(errors: Errors) -> Tensor:
     """The median of `likeness` over the corruptions, (1 + B,)."""
-    found = likeness(errors)
-    return torch.where(found.isfinite().all(1), found.quantile(0.5, dim=1), torch.nan)
+    return likeness(errors).nanquantile(0.5, dim=1)
 
 
 def left_to_find(group: Group, shown: Shown, device: str, steps: tuple[int, int]) -> float:

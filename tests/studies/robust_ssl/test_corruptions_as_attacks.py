@@ -44,3 +44,10 @@ def test_corruptions_like_attacks_and_unlike():
         interval = errors.interval(page.typical_likeness(errors))
         assert abs(interval.estimate - place) < 0.02
         assert judge((interval.low, interval.high), registered_claim("robust_ssl-1d")) == wanted
+
+
+def test_no_room_between_the_noises_gives_no_value():
+    errors = errors_at(0.9)
+    errors.under[:, :, 0, 2] = errors.under[:, :, 0, 1] - 1
+    assert page.likeness(errors)[:, 0].isnan().all()
+    assert abs(page.typical_likeness(errors)[0].item() - 0.9) < 0.02
