@@ -7,11 +7,12 @@ from torch import Tensor
 
 from lib.errors import WorkbookError
 from lib.evaluation.effects import rank_correlation
+from lib.evaluation.intervals import at_the_ends
 from lib.interval import Interval
 from lib.studies.robust_ssl.corrupted_accuracy import Rights, places
-from lib.studies.robust_ssl.released_slips import REFERENCE_CLEAN
 
 RESAMPLES = 500
+ROUNDING = 1e-5  # of a share that was added up in single precision
 LEAST_ADDED = 2.0  # points that a corruption must cost the reference on average; less is no measure of difficulty
 
 
@@ -52,6 +53,13 @@ class Errors:
     def interval(self, values: Tensor) -> Interval:
         """The 95 % interval of a number per draw (1 + B,), the first on all data; empty draws are left out."""
         return interval_of(values, self.m)
+
+    def rate(self, values: Tensor) -> Interval:
+        """`interval` of errors or accuracies in per cent: Wilson's where every draw is 0 or 100 %."""
+        shares = values.double() / 100
+        whole = shares.round()
+        shares = torch.where((shares - whole).abs() < ROUNDING, whole, shares)
+        return at_the_ends(interval_of(shares, self.m), float(shares[0]), n=self.m).scaled(100)
 
 
 def interval_of(values: Tensor, n: int) -> Interval:
@@ -130,10 +138,19 @@ def hard_ones(reference: Errors) -> tuple[str, ...]:
     return found
 
 
-def repository_relative(errors: Errors) -> Tensor:
-    """The released metric's relative error of each network, per cent, (1 + B, networks): one subtraction for five."""
-    below = 100.0 * len(errors.strengths) - REFERENCE_CLEAN
-    return (100 * (errors.under.sum(3) - errors.clean[:, :, None]) / below).mean(2)
+def share_kept(errors: Errors, classes: int) -> Tensor:
+    """Of each network's accuracy above chance the per cent that corruption leaves, (1 + B, networks).
+
+    Unlike what corruption adds to an error, it gives no credit to a network that has little to lose.
+    """
+    chance = 100 * (1 - 1 / classes)
+    clean = chance - errors.clean
+    return torch.where(clean > 0, 100 * (chance - errors.mean) / clean, torch.nan)
+
+
+def subtracted(errors: Errors, times: int) -> Tensor:
+    """Mean error less the clean error, taken off the sum over the severities so many times, (1 + B, networks)."""
+    return errors.mean - errors.clean * times / len(errors.strengths)
 
 
 def conditions_drawn(count: int, draws: int, seed: int = 0) -> Tensor:

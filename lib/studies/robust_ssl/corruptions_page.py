@@ -3,19 +3,17 @@
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from matplotlib.axes import Axes
 from torch import Tensor
 
-from lib.book import plots
 from lib.evaluation.corruption_error import mean_corruption_error, relative_mean_corruption_error
 from lib.evaluation.effects import rank_correlation
 from lib.papers import table
 from lib.studies.robust_ssl.corruption_tables import (
     Errors,
     formula_relative,
-    hard_ones,
     ranked_alike,
-    repository_relative,
+    share_kept,
+    subtracted,
 )
 from lib.studies.robust_ssl.families import METHODS
 from lib.studies.robust_ssl.released_slips import (
@@ -25,7 +23,7 @@ from lib.studies.robust_ssl.released_slips import (
     repository_relative_mce_supervised,
 )
 from lib.studies.robust_ssl.study import SIZES
-from lib.transforms.corruptions import COMMON, EXTRA, FAMILIES
+from lib.transforms.corruptions import COMMON, EXTRA
 from lib.transforms.distortions import MAGNITUDE
 
 # Of the study's sizes those that page 16 needs: it looks at encoders of objects alone.
@@ -91,18 +89,50 @@ def slips_gap(metric: pd.DataFrame) -> float:
 
 
 def metrics_agree(errors: Errors) -> Tensor:
-    """Rank correlation of the families by the released relative error and by the formula, (1 + B,).
+    """Rank correlation of the families with the clean error subtracted once and five times, (1 + B,).
 
-    Both over the same corruptions, those that cost the supervised network something.
+    All else is alike, so that only the slip can part them.
     """
+    families = errors.of(*METHODS)
+    return rank_correlation(subtracted(families, 1), subtracted(families, len(families.strengths)))
+
+
+def against_supervised(errors: Errors, classes: int) -> Tensor:
+    """Share of the accuracy above chance that is kept, mean over the families less supervised, points, (1 + B,)."""
+    return share_kept(errors.of(*METHODS), classes).mean(1) - share_kept(errors.of("supervised"), classes)[:, 0]
+
+
+def untrained_by_formula(errors: Errors) -> Tensor:
+    """Relative mCE, supervised reference, of the untrained encoder less the smallest of the families, (1 + B,)."""
     reference = errors.of("supervised")
-    families = errors.of(*METHODS).only(*hard_ones(reference))
-    return rank_correlation(repository_relative(families), formula_relative(families, reference))
+    families = formula_relative(errors.of(*METHODS), reference)
+    return formula_relative(errors.of("untrained"), reference)[:, 0] - families.amin(1)
 
 
-def against_supervised(errors: Errors) -> Tensor:
-    """Relative mCE, supervised reference: mean over the families less 1, (1 + B,)."""
-    return formula_relative(errors.of(*METHODS), errors.of("supervised")).mean(1) - 1
+def unnormalised_cost(errors: Errors, bare: Errors) -> Tensor:
+    """Error under corruption of the same families without less with normalisation, points, (1 + B,).
+
+    errors and bare: drawn with one seed on the same pictures, so that they are compared draw by draw.
+    """
+    return (bare.mean - errors.of(*bare.networks).mean).mean(1)
+
+
+def printed_kept(name: str) -> float:
+    """`share_kept` of a printed network, of a thousand classes."""
+    clean = float(table("robust_ssl", "ImageNet-C").loc[name, "clean"])
+    return 100 * (99.9 - printed_errors(name).mean().item()) / (99.9 - clean)
+
+
+def printed_relative(name: str) -> float:
+    """Relative mCE of a printed network by the formula, the printed supervised one for reference."""
+    return float(released_metric().set_index("network").loc[name, "relative mCE"])
+
+
+def ungraded(errors: Errors) -> list[str]:
+    """Corruptions with a further severity that surely costs the families nothing: the interval of a step is below 0."""
+    steps = errors.of(*METHODS).under.mean(1).diff(dim=2)  # (1 + B, C, V - 1)
+    high = steps[1:].quantile(0.975, dim=0)
+    return [name for name, row in zip(errors.conditions, high, strict=True) if bool((row < 0).any())]
 
 
 def corruptions_alike(errors: Errors, seed: int = 0) -> Tensor:
@@ -136,9 +166,12 @@ def left_less_right(errors: Errors) -> Tensor:
 
 
 def faces_as_objects(errors: Errors, rates: Tensor, seed: int = 0) -> Tensor:
-    """Rank correlation over corruptions of the families' mean error and a recogniser's EER (1 + B, C, V), (1 + B,)."""
-    ours = errors.of(*METHODS).only(*ALL).under.mean((1, 3))
-    return ranked_alike(ours, rates.mean(2).to(ours), seed)
+    """Rank correlation over corruptions of the families' mean error and a recogniser's EER (1 + B, C), (1 + B,).
+
+    Both at the highest severity, with the same constants.
+    """
+    ours = errors.of(*METHODS).only(*ALL).under[..., -1].mean(1)
+    return ranked_alike(ours, rates.to(ours), seed)
 
 
 def small_picture(image: Tensor, side: int) -> list:
@@ -160,14 +193,3 @@ def explorer_grid(errors: Errors, rates: tuple[Tensor, Tensor], pictures: dict[s
     clean, under = rates
     found["EER"] = torch.cat([clean[0].expand(len(ALL), 1), under[0]], 1).tolist()
     return found | {name: small_picture(image, {"object": 32, "face": 64}[name]) for name, image in pictures.items()}
-
-
-def scatter_corruptions(axis: Axes, across: Tensor, up: Tensor) -> None:
-    """Draw the nineteen corruptions as named points (19,) in the book's order, marked by their family."""
-    for index, (kind, names) in enumerate([*FAMILIES.items(), ("four more", EXTRA)]):
-        style = {"color": plots.COLOURS[index], "marker": plots.MARKERS[index]}
-        rows = [ALL.index(name) for name in names]
-        axis.scatter(across[rows], up[rows], label=kind, **style)
-        for row, name in zip(rows, names, strict=True):
-            place = {"textcoords": "offset points", "xytext": (3, 3), "fontsize": 8}
-            axis.annotate(name.replace("_", " "), (float(across[row]), float(up[row])), **place)
