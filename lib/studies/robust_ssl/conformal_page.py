@@ -8,7 +8,7 @@ from torch import Generator, LongTensor, Tensor, nn
 from lib.errors import WorkbookError, choices
 from lib.studies.robust_ssl.conformal_checks import NOTHING
 from lib.studies.robust_ssl.probes import LinearProbe, ProbeRecipe, features_of, fit_probe, probe_from
-from lib.studies.robust_ssl.study import CONFORMAL, TRAINED_VIEWS, SSLStudy
+from lib.studies.robust_ssl.study import TRAINED_VIEWS, SSLStudy, bent_views
 from lib.studies.robust_ssl.views import STANDARD, AnyViews
 from lib.transforms.conformal_views import ConformalViews
 from lib.transforms.distortions import DIRECTIONS, MAGNITUDE, SUBSETS, SWEEP, degrees_as_strong, distort, tilt
@@ -27,11 +27,11 @@ PROBED_ON = ConformalViews("moebius", 0.2, (0.2, 0.4), 0.75, views=NOTHING)
 Found = dict[str, Tensor]
 
 
-def views_named(name: str) -> AnyViews:
-    """The views of one of `ARMS`."""
+def views_named(name: str, method: str = "SimCLR") -> AnyViews:
+    """The views of one of `ARMS`, as the method takes them."""
     if name not in ARMS:
         raise WorkbookError(f"The views of this page are {choices(list(ARMS))}, not '{name}': choose one.")
-    return STANDARD if name == "standard" else CONFORMAL[name]
+    return STANDARD if name == "standard" else bent_views(name, method)
 
 
 def arms_of(method: str) -> tuple[str, ...]:
@@ -74,7 +74,7 @@ def _right_part(probe: nn.Module, images: Tensor, labels: LongTensor, device: st
 
 def judge_arm(study: SSLStudy, method: str, name: str) -> Found:
     """`right_under` of a method trained with one of `ARMS`, stacked over seeds: (seeds, n) and (seeds, n, ...)."""
-    encoders = [study.encoder(method, seed, views_named(name)) for seed in study.seeds_of(name)]
+    encoders = [study.encoder(method, seed, views_named(name, method)) for seed in study.scale.seeds]
     return judge_probes(study, [study.probe(encoder) for encoder in encoders])
 
 

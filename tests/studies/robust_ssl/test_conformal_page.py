@@ -13,7 +13,7 @@ from lib.papers import registered_claim
 from lib.seeds import seeded
 from lib.studies.robust_ssl import conformal_page as page
 from lib.studies.robust_ssl.probes import ProbeRecipe
-from lib.studies.robust_ssl.study import CONFORMAL, study_for
+from lib.studies.robust_ssl.study import CONFORMAL, bent_views, study_for
 from lib.training import loop
 from lib.transforms.distortions import DIRECTIONS, SUBSETS, SWEEP, degrees_as_strong, distort, tilt
 from tests.studies.robust_ssl.small import pictures
@@ -147,6 +147,7 @@ def test_arms_are_named():
     assert page.arms_of("SimCLR") == tuple(page.ARMS)
     assert page.arms_of("DINO") == ("standard", "moebius", "log")
     assert page.views_named("log") == CONFORMAL["log"]
+    assert page.views_named("log", "DINO") == bent_views("log", "DINO") != CONFORMAL["log"]
     with pytest.raises(WorkbookError, match="standard, moebius, log"):
         page.views_named("fisheye")
 
