@@ -162,19 +162,36 @@ def plane(height: int, width: int, device: torch.device | str = "cpu") -> Tensor
     return torch.complex(across.expand(height, width), down[:, None].expand(height, width))
 
 
-def crop_plane(box: Tensor, flip: Tensor, height: int, width: int) -> Tensor:
-    """The points (n, H, W) that a resized crop reads, mirrored where `flip` (n,).
+def crop_plane(box: Tensor, flip: Tensor, height: int, width: int, size: int | None = None) -> Tensor:
+    """The points (n, H, W), or (n, size, size), that a resized crop reads, mirrored where `flip` (n,).
 
     box (n, 4): top, left, height, width in shares of the sides, as `views.random_boxes` draws and `resized_crop` reads.
     """
-    top, left, tall, wide = box.unbind(1)
-    down, across = ((torch.arange(side, device=box.device) + 0.5) / side for side in (height, width))
-    across = torch.where(flip[:, None], 1 - across, across)
-    rows = (top[:, None] + tall[:, None] * down) * height - 0.5
-    columns = (left[:, None] + wide[:, None] * across) * width - 0.5
-    shape = (len(box), height, width)
-    x = (2 * columns / (width - 1) - 1)[:, None, :].expand(shape)
-    return torch.complex(x, (2 * rows / (height - 1) - 1)[:, :, None].expand(shape))
+    return through_crop(plane(size or height, size or width, box.device), box, flip, height, width)
+
+
+def through_crop(points: Tensor, box: Tensor, flip: Tensor, height: int, width: int) -> Tensor:
+    """Where a picture of height by width is read by `points` (h, w) or (n, h, w) of its crops of h by w pixels.
+
+    box and flip are those of `crop_plane`.
+    """
+    top, left, tall, wide = (side.view(-1, 1, 1) for side in box.unbind(1))
+    rows, columns = points.shape[-2:]
+    down, across = (
+        ((part + 1) * (side - 1) / 2 + 0.5) / side for part, side in ((points.imag, rows), (points.real, columns))
+    )
+    across = torch.where(flip.view(-1, 1, 1), 1 - across, across)
+    x = 2 * ((left + wide * across) * width - 0.5) / (width - 1) - 1
+    y = 2 * ((top + tall * down) * height - 0.5) / (height - 1) - 1
+    return torch.complex(x, y)
+
+
+def inside(points: Tensor) -> Tensor:
+    """1 where `points` (n, h, w) lie in a picture of h by w pixels, falling to 0 within a pixel: as `warp` to black."""
+    rows, columns = points.shape[-2:]
+    parts = ((points.real, columns), (points.imag, rows))
+    across, down = (((1 - part.abs()) * (side - 1) / 2 + 1).clamp(0, 1) for part, side in parts)
+    return across * down
 
 
 def warp(x: Tensor, points: Tensor, background: str = "black") -> Tensor:

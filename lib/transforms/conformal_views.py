@@ -1,4 +1,4 @@
-"""Random views: a conformal map or a control, then a crop and a mirror, all in one interpolation."""
+"""Random views: a conformal map or a control, with a crop and a mirror after or before it, in one interpolation."""
 
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +14,9 @@ from lib.transforms.conformal import (
     as_strong_affine,
     as_strong_homography,
     crop_plane,
+    inside,
+    plane,
+    through_crop,
     warp,
 )
 from lib.transforms.views import Views, random_boxes, uniform
@@ -28,7 +31,8 @@ class ConformalViews:
     kind: of the map, with probability `p` and |c| uniform in `magnitude`, the other kinds as strong as Moebius's (the
     log-conformal with k = 2 c). One of c's parts is 0, which one and the sign of the other each with chance 1/2. d: of
     Moebius's map; below 1 it also reduces the picture. views: what follows; its crop and mirror are part of the same
-    grid, then come its colours.
+    grid, then come its colours. after_crop: the map bends the crop, and what lies beyond the crop is black (as in the
+    release's DINO); otherwise the crop is taken from the bent picture (as in its SimCLR).
     """
 
     kind: str = "moebius"
@@ -37,6 +41,7 @@ class ConformalViews:
     d: float = 1.0
     background: str = "black"
     views: Views = field(default_factory=Views)
+    after_crop: bool = False
 
     def __post_init__(self) -> None:
         """Refuse unknown kinds, ranges and probabilities that are none."""
@@ -45,6 +50,8 @@ class ConformalViews:
         if self.background not in BACKGROUNDS:
             raise WorkbookError(f"A background is one of {choices(list(BACKGROUNDS))}, not '{self.background}'.")
         low, high = self.magnitude
+        if self.after_crop and self.background != "black":
+            raise WorkbookError(f"A map after the crop has a black background alone, not '{self.background}'.")
         most = 0.35 if self.kind == "log" else 0.7  # beyond, a corner of the picture meets the pole or the branch cut
         if not 0 < low <= high < most or not 0 <= self.p <= 1 or not 0.5 < self.d <= 1:
             raise WorkbookError(
@@ -54,14 +61,24 @@ class ConformalViews:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        """One view of each row."""
+        """One view of each row, of the size that `views` asks for."""
         n, _, height, width = x.shape
         with torch.autocast(x.device.type, enabled=False):
             plane_map = self.draw(n, generator, x.device)
             box = random_boxes(n, height, width, self.views.crop, self.views.ratio, generator).to(x.device)
             flip = (torch.rand(n, generator=generator) < self.views.flip).to(x.device)
-            x = warp(x, plane_map(crop_plane(box, flip, height, width)), self.background)
+            x = self.bent(x, plane_map, box, flip)
         return replace(self.views, crop=(1, 1), flip=0.0)(x, generator)
+
+    def bent(self, x: Tensor, plane_map: PlaneMap, box: Tensor, flip: Tensor) -> Tensor:
+        """Images (n, C, H, W) through map, crop and mirror, read once."""
+        sides, size = x.shape[2:], self.views.size
+        if not self.after_crop:
+            z = crop_plane(box, flip, *sides, size)
+            z = torch.complex(z.real.clamp(-1, 1), z.imag.clamp(-1, 1))  # a crop repeats its picture's border
+            return warp(x, plane_map(z), self.background)
+        points = plane_map(plane(size or sides[0], size or sides[1], x.device))
+        return warp(x, through_crop(points, box, flip, *sides), "padded") * inside(points)[:, None]
 
     def draw(self, n: int, generator: Generator, device: torch.device | str = "cpu") -> PlaneMap:
         """The maps of n pictures; those that the chance leaves out are the identity."""

@@ -32,13 +32,16 @@ def tilt(x: Tensor, direction: str, background: str = "black", degrees: float = 
     return warp(x, Tilt(*setting)(plane(*x.shape[2:], x.device)[None])[0], background)
 
 
-def degrees_as_strong(magnitude: float = MAGNITUDE) -> float:
-    """The angle of `tilt` that moves points as far, root mean square over the square, as Moebius's |c|; bisected."""
+def degrees_as_strong(magnitude: float = MAGNITUDE, distance: float = 2.0) -> float:
+    """The angle of `tilt` that moves points as far, root mean square over the square, as Moebius's |c|; bisected.
+
+    distance: of the camera, as `Tilt` has it; `tilt` has 2.
+    """
     wanted = displacement(Moebius(torch.tensor([complex(magnitude)]))).item()
     low, high = 0.0, 60.0
     for _ in range(30):
         middle = (low + high) / 2
-        found = displacement(Tilt(torch.tensor([math.radians(middle)]), torch.zeros(1))).item()
+        found = displacement(Tilt(torch.tensor([math.radians(middle)]), torch.zeros(1), distance)).item()
         low, high = (middle, high) if found < wanted else (low, middle)
     return (low + high) / 2
 

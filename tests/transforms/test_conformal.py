@@ -1,12 +1,13 @@
 """The maps against their formulas, their inverses and what makes a map conformal; one grid against two."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lib.errors import WorkbookError
-from lib.transforms.augmentations import resized_crop
+from lib.transforms.augmentations import crop_to, resized_crop
 from lib.transforms.conformal import (
     Affine,
     Homography,
@@ -23,7 +24,7 @@ from lib.transforms.conformal import (
 )
 from lib.transforms.conformal_views import KINDS, ConformalViews, draw_coefficients
 from lib.transforms.distortions import DIRECTIONS, SUBSETS, SWEEP, distort, tilt
-from lib.transforms.views import Views
+from lib.transforms.views import Views, random_boxes
 
 C = torch.tensor([0.3, -0.2j, 0.1 + 0.2j], dtype=torch.complex128)
 CONFORMAL = {"moebius": Moebius(C), "reduced": Moebius(C, 0.75), "log": LogConformal(2 * C)}
@@ -186,6 +187,40 @@ def test_a_crop_reads_where_the_plain_crop_reads():
     assert torch.allclose(found, resized_crop(x, box, flip), atol=1e-5)
 
 
+def test_a_map_after_the_crop_bends_the_crop():
+    """As in two steps, crop and then map: on a smooth picture nearly the same, and black at the same pixels."""
+    x = smooth(8, 32)
+    views = ConformalViews(p=1.0, views=Views(jitter_p=0, gray=0, blur=0), after_crop=True)
+    found = views(x, generator())
+    draw = generator()
+    moebius = views.draw(8, draw)
+    box = random_boxes(8, 32, 32, views.views.crop, views.views.ratio, draw)
+    wanted = warp(resized_crop(x, box, torch.rand(8, generator=draw) < 0.5), moebius(plane(32, 32)))
+    assert (found - wanted).abs().mean() < 5e-3
+    assert ((found.amax(1) == 0) == (wanted.amax(1) == 0)).float().mean() > 0.999
+    assert (found.amax(1) == 0).float().mean() > 0.02
+
+
+@pytest.mark.parametrize("after_crop", [True, False])
+def test_small_views_are_read_once_at_their_own_size(after_crop):
+    """Half as many points read the picture where every second does, not a view that was made small afterwards."""
+    x, small = smooth(4, 32), Views(crop=(0.1, 0.3), jitter_p=0, gray=0, blur=0, size=16)
+    views = ConformalViews(p=1.0, views=small, after_crop=after_crop)
+    found = views(x, generator())
+    assert found.shape == (4, 3, 16, 16)
+    draw = generator()
+    moebius = views.draw(4, draw)
+    box = random_boxes(4, 32, 32, small.crop, small.ratio, draw)
+    wanted = views.bent(x, moebius, box, torch.rand(4, generator=draw) < 0.5)
+    assert torch.allclose(found, wanted, atol=1e-6)
+    if not after_crop:
+        still = ConformalViews(p=0.0, views=replace(small, flip=0.0))(x, generator(1))
+        draw = generator(1)
+        views.draw(4, draw)
+        plain = crop_to(x, random_boxes(4, 32, 32, small.crop, small.ratio, draw), torch.zeros(4).bool(), 16)
+        assert (still - plain).abs().max() < 0.02
+
+
 def test_one_interpolation_is_near_two_and_sharper():
     """On a smooth picture they agree; on a fine one the second interpolation blurs."""
     box, flip = torch.tensor([[0.2, 0.2, 0.6, 0.6]] * 4), torch.tensor([True, False] * 2)
@@ -254,9 +289,14 @@ def test_views_are_drawn_per_picture_by_the_generator_alone(kind):
 def test_without_a_map_a_view_is_the_plain_view():
     """The same box and flip come after the maps' own draws."""
     x = smooth(6, 32)
-    found = ConformalViews(p=0.0, background="padded", views=Views(jitter_p=0, gray=0, blur=0))(x, generator())
-    assert found.shape == x.shape
-    assert (found - x).abs().max() > 0.1
+    draw = generator()
+    ConformalViews().draw(6, draw)
+    box = random_boxes(6, 32, 32, (0.2, 1.0), (3 / 4, 4 / 3), draw)
+    plain = resized_crop(x, box, torch.rand(6, generator=draw) < 0.5)
+    for after_crop in (True, False):
+        views = ConformalViews(p=0.0, views=Views(jitter_p=0, gray=0, blur=0), after_crop=after_crop)
+        assert torch.allclose(views(x, generator()), plain, atol=1e-4)
+    assert (plain - x).abs().max() > 0.1
     whole = ConformalViews(p=0.0, views=PLAIN)(x, generator())
     assert torch.allclose(whole, x, atol=1e-4)
 
@@ -278,6 +318,7 @@ def test_coefficients_have_one_part_in_the_range():
         ({"kind": "log", "magnitude": (0.2, 0.4)}, "0.35"),
         ({"p": 1.5}, "p in"),
         ({"background": "red"}, "black, padded"),
+        ({"background": "padded", "after_crop": True}, "black background alone"),
     ],
 )
 def test_bad_settings_are_told(settings, words):

@@ -55,7 +55,7 @@ EXERCISES = [
     Exercise(
         "17-p",
         "predict",
-        "By how many points do Moebius views raise SimCLR's accuracy on distorted pictures?",
+        "By how many points do the release's Moebius views raise SimCLR's accuracy on distorted pictures?",
         1,
         1,
         "The slides' chart shows 17 to 19 points on ImageNet. Here the encoder is tiny and its pictures have 32 x 32 "

@@ -131,6 +131,19 @@ def view_costs(rounds: int, count: int = 128, side: int = 32) -> Found:
     return {name: torch.tensor(taken, dtype=torch.float64) for name, taken in _in_turn(works, rounds, count).items()}
 
 
+def map_costs(rounds: int, count: int = 128, side: int = 32) -> Found:
+    """Microseconds an image of the maps alone, (rounds,): "moebius", "log", and "log, torch" by torch's logarithm."""
+    points = plane(side, side).expand(count, side, side).contiguous()
+    c = draw_coefficients(count, (0.1, 0.3), Generator().manual_seed(0))
+    k = (2 * c).view(-1, 1, 1)
+    works = {
+        "moebius": lambda: Moebius(c)(points),
+        "log": lambda: LogConformal(2 * c)(points),
+        "log, torch": lambda: torch.log(1 + k * points) / k,
+    }
+    return {name: torch.tensor(taken, dtype=torch.float64) for name, taken in _in_turn(works, rounds, count).items()}
+
+
 def _in_turn(works: dict[str, Callable[[], object]], rounds: int, count: int) -> dict[str, list[float]]:
     """Microseconds an image of each work, round by round, of the processor time of one thread."""
     names, taken = list(works), {name: [] for name in works}

@@ -1,14 +1,12 @@
 """What page 17 measures: accuracy, clean, under distortion and under true perspective, of each kind of views."""
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Generator, LongTensor, Tensor, nn
 
 from lib.errors import WorkbookError, choices
 from lib.studies.robust_ssl.conformal_checks import NOTHING
 from lib.studies.robust_ssl.probes import LinearProbe, ProbeRecipe, features_of, fit_probe, probe_from
-from lib.studies.robust_ssl.study import CONFORMAL, TRAINED_VIEWS, SSLStudy
+from lib.studies.robust_ssl.study import TRAINED_VIEWS, SSLStudy, bent_views
 from lib.studies.robust_ssl.views import STANDARD, AnyViews
 from lib.transforms.conformal_views import ConformalViews
 from lib.transforms.distortions import DIRECTIONS, MAGNITUDE, SUBSETS, SWEEP, degrees_as_strong, distort, tilt
@@ -27,11 +25,11 @@ PROBED_ON = ConformalViews("moebius", 0.2, (0.2, 0.4), 0.75, views=NOTHING)
 Found = dict[str, Tensor]
 
 
-def views_named(name: str) -> AnyViews:
-    """The views of one of `ARMS`."""
+def views_named(name: str, method: str = "SimCLR") -> AnyViews:
+    """The views of one of `ARMS`, as the method takes them."""
     if name not in ARMS:
         raise WorkbookError(f"The views of this page are {choices(list(ARMS))}, not '{name}': choose one.")
-    return STANDARD if name == "standard" else CONFORMAL[name]
+    return STANDARD if name == "standard" else bent_views(name, method)
 
 
 def arms_of(method: str) -> tuple[str, ...]:
@@ -74,7 +72,7 @@ def _right_part(probe: nn.Module, images: Tensor, labels: LongTensor, device: st
 
 def judge_arm(study: SSLStudy, method: str, name: str) -> Found:
     """`right_under` of a method trained with one of `ARMS`, stacked over seeds: (seeds, n) and (seeds, n, ...)."""
-    encoders = [study.encoder(method, seed, views_named(name)) for seed in study.seeds_of(name)]
+    encoders = [study.encoder(method, seed, views_named(name, method)) for seed in study.scale.seeds]
     return judge_probes(study, [study.probe(encoder) for encoder in encoders])
 
 
@@ -85,12 +83,28 @@ def judge_probes(study: SSLStudy, probes: list[LinearProbe], domain: str = "obje
     return study.for_each(right_under, probes, images, labels, study.device)
 
 
-def judge_probed_on(study: SSLStudy, method: str) -> Found:
-    """`right_under` of the method's standard encoders, whose probes are fitted on distorted pictures."""
+def judge_lengths(study: SSLStudy) -> dict[int, dict[str, Found]]:
+    """`right_under` of SimCLR with "standard" and "released" views, stacked over seeds, by the steps of training."""
+    s = study.scale
+    found = {}
+    for steps in (s.short_steps, s.steps, s.long_steps):
+        trained = {
+            name: [study.of_length(steps, seed, views_named(name)) for seed in s.seeds]
+            for name in ("standard", "released")
+        }
+        found[steps] = {
+            name: judge_probes(study, [study.probe(study.encoder_from(one)) for one in some])
+            for name, some in trained.items()
+        }
+    return found
+
+
+def judge_probed_on(study: SSLStudy, method: str, name: str = "standard") -> Found:
+    """`right_under` of the encoders of one of `ARMS`, whose probes are fitted on distorted pictures."""
     probes = []
     data, recipe = study.objects, ProbeRecipe(steps=study.scale.probe_steps)
     for seed in study.scale.seeds:
-        encoder = study.encoder(method, seed)
+        encoder = study.encoder(method, seed, views_named(name, method))
         fitted = study.run.kept(fit_on_distorted, encoder, data.images, data.labels, recipe, study.device)
         probes.append(probe_from(encoder, fitted).to(study.run.device))
     return judge_probes(study, probes)
@@ -106,43 +120,3 @@ def fit_on_distorted(
         seen = torch.cat([PROBED_ON(part.float() / 255, draw) for part in images[name].split(500)])
         given.append((features_of(encoder, seen, device), labels[name]))
     return fit_probe(*given, recipe)
-
-
-def clean(found: Mapping[str, Tensor]) -> Tensor:
-    """Accuracy in points of each image as it is, (seeds, n)."""
-    return 100 * found["clean"]
-
-
-def distorted(found: Mapping[str, Tensor]) -> Tensor:
-    """Accuracy in points of each image over all eight subsets, (seeds, n)."""
-    return 50 * (found["black"] + found["padded"])
-
-
-def tilted(found: Mapping[str, Tensor]) -> Tensor:
-    """Accuracy in points of each image over the eight tilts, (seeds, n)."""
-    return 50 * (found["tilted, black"] + found["tilted, padded"])
-
-
-def mean_gap(
-    judged: Mapping[tuple[str, str], Found], one: str, other: str, read: Callable[[Found], Tensor] = distorted
-) -> Tensor:
-    """What `read` gives with the views `one` less with `other`, (seeds, n), mean over the methods that have both.
-
-    Only over the seeds that both were trained with.
-    """
-    methods = [method for method, name in judged if name == one and (method, other) in judged]
-    if not methods:
-        raise WorkbookError(f"No method was judged with both {one} and {other} views: judge one first.")
-    pairs = [(read(judged[method, one]), read(judged[method, other])) for method in methods]
-    seeds = min(len(part) for pair in pairs for part in pair)
-    return torch.stack([first[:seeds] - second[:seeds] for first, second in pairs]).mean(0)
-
-
-def less_under_tilt(judged: Mapping[tuple[str, str], Found]) -> Tensor:
-    """What Moebius views gain on Moebius-distorted pictures less on tilted ones, (seeds, n) in points."""
-    return mean_gap(judged, "moebius", "standard") - mean_gap(judged, "moebius", "standard", tilted)
-
-
-def by_probe_alone(probed: Found, base: Found, views: Found) -> Tensor:
-    """What a probe fitted on distorted pictures gains under distortion less half the gain of `views`, (seeds, n)."""
-    return distorted(probed) - distorted(base) - (distorted(views) - distorted(base)) / 2

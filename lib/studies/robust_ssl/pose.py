@@ -16,6 +16,7 @@ from lib.training.labelled import coloured
 
 PROTOCOLS = ("FF", "FP")  # frontal with frontal, frontal with profile
 POSE_ARMS = ("standard", "moebius")
+POSE_CONTROLS = ("untrained", "raw pixels")
 WHITENED = 2000  # pre-training faces that the features are standardised on
 
 
@@ -44,12 +45,14 @@ def pair_scores(encoder: nn.Module, pictures: Tensor, faces: Tensor, device: str
 
 
 def pose_encoders(study: SSLStudy, name: str) -> list[nn.Module]:
-    """The encoders of faces of each seed, trained with the views `name`."""
+    """The encoders of faces of each seed, trained with the views `name`, or those of one of `POSE_CONTROLS`."""
+    if name in POSE_CONTROLS:
+        return [study.encoder(name, seed, domain="faces") for seed in study.scale.seeds]
     return [study.encoder_from(study.on_faces(seed, views_named(name))) for seed in study.scale.seeds]
 
 
 def pose_scores(study: SSLStudy, name: str, pictures: Tensor) -> Tensor:
-    """Scores (seeds, P) of pairs by the encoders of faces trained with the views `name`."""
+    """Scores (seeds, P) of pairs by `pose_encoders`."""
     return study.for_each(pair_scores, pose_encoders(study, name), pictures, study.faces.images, study.device)["scores"]
 
 

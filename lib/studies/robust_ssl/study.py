@@ -10,12 +10,12 @@ from lib.book.run import Run, per_profile
 from lib.errors import WorkbookError, choices
 from lib.seeds import seeded
 from lib.studies.base import Study
+from lib.studies.robust_ssl import view_settings
 from lib.studies.robust_ssl.data import Faces, Labelled, faces_for, objects_for
 from lib.studies.robust_ssl.families import METHODS, REMOVALS, Settings, family
 from lib.studies.robust_ssl.networks import Encoder, Sizes
 from lib.studies.robust_ssl.probes import LinearProbe, ProbeRecipe, judged, probe_from
 from lib.studies.robust_ssl.training import CollapseWatch, Plan, train_classifier, train_family, untrained
-from lib.studies.robust_ssl.view_settings import SIMCLR_PRETRAINING
 from lib.studies.robust_ssl.views import LEFT_OUT, STANDARD, AnyViews, left_out
 from lib.training.loop import Recipe, Trained
 from lib.transforms.conformal_views import KINDS, ConformalViews
@@ -40,6 +40,7 @@ SIZES = {
     "small_crops": per_profile(1, 2, 4, 6),
     "batch": per_profile(16, 256, 512, 512),
     "steps": per_profile(1, 800, 8800, 88_000),
+    "long_steps": per_profile(2, 2400, 8800, 88_000),
     "short_steps": per_profile(1, 200, 1000, 5000),
     "tune_steps": per_profile(1, 200, 1000, 5000),
     "domain_steps": per_profile(1, 300, 4000, 40_000),
@@ -50,16 +51,22 @@ SIZES = {
 }
 DOMAINS = ("objects", "faces")
 TRAINED_ON_FACES = ("SimCLR", "BYOL", "DINO", "VICReg")
-# What no verdict hangs on takes one training, at the first seed: these removals, and page 17's arm of that name.
-ONCE = (("MoCo", "momentum encoder"), ("SimSiam", "predictor"), ("DINO", "sharpening"), ("DINO", "EMA"), "released")
+# What no verdict hangs on takes one training, at the first seed.
+ONCE = (("MoCo", "momentum encoder"), ("SimSiam", "predictor"), ("DINO", "sharpening"), ("DINO", "EMA"))
 OBJECT_TASKS = ("objects", "five")
 FACE_TASKS = ("identity", "expression")
 DECAY = 1e-4  # of the weights, in every training
 WATCHED = 1000  # held-out pictures on which collapse is watched
 # DINO's p and |c|, which are the library's too; "released" has those of SimCLR's file. All keep the page's own colours.
+# Of DINO the map bends the crop, of SimCLR the whole picture: `bent_views`.
 CONFORMAL = {kind: ConformalViews(kind, 0.8, (0.1, 0.3), views=STANDARD) for kind in KINDS}
-CONFORMAL["released"] = replace(SIMCLR_PRETRAINING, views=STANDARD)
+CONFORMAL["released"] = replace(view_settings.SIMCLR_PRETRAINING, views=STANDARD)
 TRAINED_VIEWS = {"SimCLR": (*KINDS, "released"), "DINO": ("moebius", "log")}  # the controls train SimCLR alone
+
+
+def bent_views(name: str, method: str = "SimCLR") -> ConformalViews:
+    """The views `name` of `CONFORMAL`, with the map before or after the crop as the release has it for the method."""
+    return replace(CONFORMAL[name], after_crop=view_settings.DINO.after_crop if method == "DINO" else False)
 
 
 @dataclass(frozen=True)
@@ -141,8 +148,8 @@ class SSLStudy(Study):
         """The one recipe of all trainings."""
         return self.recipe(steps, self.scale.batch, rate, seed=seed, weight_decay=DECAY, warmup=steps // 20, clip=None)
 
-    def seeds_of(self, trained: str | tuple[str, str | None]) -> list[int]:
-        """The seeds of a case (method, removed part) or of an arm by name: the first alone for those of `ONCE`."""
+    def seeds_of(self, trained: tuple[str, str | None]) -> list[int]:
+        """The seeds of a case (method, removed part): the first alone for those of `ONCE`."""
         return self.scale.seeds[:1] if trained in ONCE else self.scale.seeds
 
     @property
@@ -180,6 +187,10 @@ class SSLStudy(Study):
     def short(self, method: str, seed: int = 0, without: str | None = None) -> Trained:
         """A short training with all parts, or without one: what the collapse runs compare."""
         return self.trained(Asked(self.scale.short_steps, method, seed, without=without))
+
+    def of_length(self, steps: int, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
+        """SimCLR trained for so many steps: page 17 asks whether a gain has settled."""
+        return self.trained(Asked(steps, "SimCLR", seed, views))
 
     def left_out(self, name: str | None, seed: int = 0, domain: str = "objects", method: str = "SimCLR") -> Trained:
         """A training of `domain_steps` without that augmentation; None: with all. As many pictures in each domain."""
@@ -272,21 +283,34 @@ class SSLStudy(Study):
         trained = self.untrained(seed) if method == "untrained" else self.short(method, seed, without)
         return self.fitted(self.encoder_from(trained))
 
+    def read_asked(self, asked: Asked, task: str = "objects") -> dict:
+        """What `fitted` gives for a training by what was asked for."""
+        return self.fitted(self.encoder_from(self.trained(asked)), task)
+
     def read_left_out(self, name: str | None, seed: int = 0, domain: str = "objects") -> dict:
         """What `fitted` gives without that augmentation: on objects for their classes, on faces for identity."""
         task = "objects" if domain == "objects" else "identity"
         return self.fitted(self.encoder_from(self.left_out(name, seed, domain)), task)
 
     def conformal_plan(self) -> dict[str, Callable[[], object]]:
-        """What page 17 trains beside the encoders of page 15, by name."""
+        """What page 17 trains beside the encoders of page 15, by name, with its probes; those of a verdict first."""
         jobs: dict[str, Callable[[], object]] = {}
+        seeds, s = self.scale.seeds, self.scale
         for method, kinds in TRAINED_VIEWS.items():
             for kind in kinds:
-                for seed in self.seeds_of(kind):
-                    jobs[f"{kind} {method} {seed}"] = partial(self.ssl, method, seed, CONFORMAL[kind])
-        for seed in self.scale.seeds:
-            jobs[f"pose standard {seed}"] = partial(self.on_faces, seed)
-            jobs[f"pose moebius {seed}"] = partial(self.on_faces, seed, CONFORMAL["moebius"])
+                for seed in seeds:
+                    asked = Asked(s.steps, method, seed, bent_views(kind, method))
+                    jobs[f"{kind} {method} {seed}"] = partial(self.read_asked, asked)
+        for seed in seeds:
+            for name in ("standard", "moebius"):
+                views = STANDARD if name == "standard" else bent_views(name)
+                asked = Asked(s.face_steps, "SimCLR", seed, views, "faces")
+                jobs[f"pose {name} {seed}"] = partial(self.read_asked, asked, "identity")
+        for seed in seeds:
+            for word, steps in (("short", s.short_steps), ("long", s.long_steps)):
+                for name, views in (("standard", STANDARD), ("released", bent_views("released"))):
+                    asked = Asked(steps, "SimCLR", seed, views)
+                    jobs[f"{name} {word} SimCLR {seed}"] = partial(self.read_asked, asked)
         return jobs
 
     def plan(self) -> dict[str, Callable[[], object]]:

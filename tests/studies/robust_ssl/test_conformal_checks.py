@@ -48,6 +48,8 @@ def test_a_tilt_stretches_and_moebius_would_refute_the_critique():
     tilts = Tilt(angle, torch.arange(4).double() * math.pi / 2)
     assert verdict("robust_ssl-c17a", exactly(checks.stretch(tilts).median().item())) == "supported"
     assert verdict("robust_ssl-c17a", exactly(checks.stretch(Moebius(WAYS)).median().item())) == "refuted"
+    near, far = degrees_as_strong(distance=1.5), degrees_as_strong(distance=5.0)
+    assert near < degrees_as_strong() < far  # a camera far away sees less perspective, so it takes more of a tilt
 
 
 def test_the_third_order_term_needs_k_to_be_twice_c():
@@ -105,6 +107,12 @@ def test_every_kind_of_view_is_timed():
     found = checks.view_costs(2, count=4)
     assert set(found) == {"moebius", "log", "homography", "affine", "plain crop", "two steps", "torchvision"}
     assert all(len(taken) == 2 and (taken >= 0).all() for taken in found.values())
+
+
+def test_maps_are_timed_alone():
+    found = checks.map_costs(2, count=4)
+    assert set(found) == {"moebius", "log", "log, torch"}
+    assert all(len(taken) == 2 for taken in found.values())
 
 
 def test_a_cheaper_logarithm_would_replicate():

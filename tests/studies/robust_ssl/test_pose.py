@@ -67,3 +67,14 @@ def test_pairs_come_with_their_pictures_and_people():
     assert torch.equal(people[:, 0] == people[:, 1], pairs.same)
     again = pose.pose_pairs(Small(), images, "FF")[1]
     assert torch.equal(both, again)  # a set without protocols
+
+
+def test_controls_are_the_untrained_encoder_and_the_pixels():
+    class Asked:
+        scale = type("Scale", (), {"seeds": [0, 1]})()
+
+        def encoder(self, name, seed, domain):
+            return (name, seed, domain)
+
+    assert pose.pose_encoders(Asked(), "untrained") == [("untrained", seed, "faces") for seed in (0, 1)]
+    assert pose.pose_encoders(Asked(), "raw pixels")[0] == ("raw pixels", 0, "faces")

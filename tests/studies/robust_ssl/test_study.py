@@ -7,7 +7,7 @@ from lib.data.datasets.expression_classes import EXPRESSIONS
 from lib.errors import WorkbookError
 from lib.studies.robust_ssl import training as trainings
 from lib.studies.robust_ssl.data import identity_parts, probed_people
-from lib.studies.robust_ssl.study import CONFORMAL, METHODS, SSLStudy, study_for
+from lib.studies.robust_ssl.study import CONFORMAL, METHODS, SSLStudy, bent_views, study_for
 from lib.training import loop
 
 
@@ -136,9 +136,23 @@ def test_the_plan_begins_with_rates_and_encoders(study):
     assert names[9:17] == [f"{method} 0" for method in METHODS]
     assert {"supervised 1", "short DINO without centring 1", "moebius DINO 1", "affine SimCLR 0"} <= set(names)
     assert {"faces without crop 1", "objects with all 0", "faces BYOL 0", "raw pixels 0"} <= set(names)
-    assert {"short MoCo without momentum encoder 0", "released SimCLR 0"} <= set(names)
-    once = {"short MoCo without momentum encoder 1", "released SimCLR 1", "faces MoCo 0", "short DINO without EMA 1"}
+    assert {"short MoCo without momentum encoder 0", "released SimCLR 1", "pose moebius 1"} <= set(names)
+    assert {"released short SimCLR 1", "standard long SimCLR 0", "released long SimCLR 1"} <= set(names)
+    once = {"short MoCo without momentum encoder 1", "faces MoCo 0", "short DINO without EMA 1"}
     assert not once & set(names)
+
+
+def test_the_map_comes_after_dinos_crop_and_before_that_of_others():
+    assert bent_views("log", "DINO").after_crop
+    assert not bent_views("log").after_crop
+    assert bent_views("released").magnitude == (0.2, 0.4)
+
+
+def test_lengths_are_kept_apart_and_the_middle_one_is_the_plain_training(study):
+    s = study.scale
+    assert study.of_length(s.steps) is study.ssl("SimCLR")
+    weights = [study.of_length(steps)["weights"]["trunk.stem.0.weight"] for steps in (s.steps, s.long_steps)]
+    assert not torch.equal(*weights)
 
 
 def test_objects_are_had_without_any_face(study, monkeypatch):
