@@ -99,6 +99,14 @@ DEFENCES = ("DiffPure", *ROBUST, "TRADES")
 FOREIGN = 2  # seed of page 10's surrogate: its weights start where no encoder's do
 JUDGED = ("random frame of the person as target", "mirror image and its MSE")  # differences that carry a claim
 ALONE = STEPWISE.but(losses=("mae",))
+# Which row of `SIZES` says how long a method without labels trains; the others: "ssl_steps".
+LENGTHS = {
+    "PCL": "pcl_steps",
+    "baseline": "baseline_steps",
+    "FRA": "region_steps",
+    "FaceCycle": "cycle_steps",
+    **dict.fromkeys(ROBUST, "robust_steps"),
+}
 ABLATIONS = ("baseline", "no NOCL", "no DAFR", "full")  # Table 4's rows A, B, C and the last
 
 
@@ -262,13 +270,7 @@ class DARStudy(Study):
                 raise WorkbookError(
                     f"'{name}' is not trained without labels here: choose PCL, SimCLR, RoCL, FaceCycle..."
                 )
-        steps = {
-            "PCL": 3 * s.pcl_steps,
-            "baseline": s.baseline_steps,
-            "FRA": s.region_steps,
-            "FaceCycle": s.cycle_steps,
-            **dict.fromkeys(ROBUST, s.robust_steps),
-        }.get(name, s.ssl_steps)
+        steps = getattr(s, LENGTHS.get(name, "ssl_steps")) * (3 if name == "PCL" else 1)  # PCL: three kinds in turn
         rate = 3e-4 if name == "PCL" else 1e-3  # at 1e-3 PCL's encoder collapses: its face loss stays at chance
         recipe = self.recipe(steps, s.batch, rate, seed=seed, clip=1.0, warmup=steps // 20)
         if name == "FaceCycle":  # its identity stage takes half as long, as in the source

@@ -35,7 +35,7 @@ def test_scores_say_which_images_stay_right_under_each_threat(study):
     assert scores["clean"].shape == scores["transfer / UPGD"].shape == (2, n)
     assert scores["end to end / worst"].shape == (2, 4)
     assert not (scores["end to end / worst"] & ~scores["end to end / BIM"]).any()
-    probe = study.probe(study.encoder("raw pixels"))
+    probe = bench.probe(study.encoder("raw pixels"))
     assert torch.equal(scores["clean"][0], probe(bench.test[0]).argmax(1) == bench.test[1])
     moved = bench.transferred["PGD"] - bench.test[0]
     assert 0 < moved.abs().max() <= 8 / 255 + 1e-6
@@ -116,7 +116,7 @@ def test_features_that_ignore_images_overlap_and_tell_nothing():
     first, second = (page.blind_features(features, 200, seed) for seed in (1, 2))
     assert page.overlap_draws(first[None], second[None], 1)[0] > 0.98
     labels = {name: (torch.rand(300, generator=generator(5)) < 0.3).long() for name in ("learn", "held", "test")}
-    right = page.blind_probe(features, labels, evaluation.ProbeRecipe(epochs=3, rate=1e-3))
+    right = page.blind_probe(features, labels, (0.1, 1.0))
     assert right.double().mean() < (labels["test"] == 0).double().mean() + 0.02
     one, other = page.halves(torch.arange(7.0).view(1, 7, 1))
     assert (one.flatten().tolist(), other.flatten().tolist()) == ([0, 1, 2], [3, 4, 5])
