@@ -2,7 +2,8 @@
 
 SLF, standard linear fine-tuning: a linear probe of clean pictures (`lib.studies.robust_ssl.probes`). ALF, adversarial
 linear fine-tuning: the layer alone learns from attacked pictures. AFF, adversarial full fine-tuning: TRADES moves all
-weights, clean pictures passing one set of batch statistics and attacked ones the other.
+weights, clean pictures passing one set of batch statistics and attacked ones the other; an encoder that was trained
+with one set starts with two copies of it, so that all are tuned alike.
 """
 
 import copy
@@ -15,7 +16,7 @@ from lib.attacks.objectives import kl
 from lib.errors import WorkbookError, choices
 from lib.losses.adversarial import trades
 from lib.models.dual_norm import route
-from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder
+from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder, with_two_sets
 from lib.training.adversarial import AdversarialTraining, AttackedBatch, measures
 from lib.training.loop import Measure, Metrics, Recipe, Trained, fit
 
@@ -116,7 +117,7 @@ class FineTuning:
         if self.mode == "ALF":
             model = FrozenLinear(OneRoute(encoder), encoder.dim, classes)
         else:
-            model = RoutedClassifier(encoder.requires_grad_(True), classes)
+            model = RoutedClassifier(with_two_sets(encoder).requires_grad_(True), classes)
         if self.layer is not None:
             model.fc.load_state_dict(self.layer)
         return model

@@ -76,14 +76,20 @@ class RobustWatch:
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """{"SA", "RA"} in shares, through the adversarial route."""
-        encoder = OneRoute(model.encoder)
-        device = str(next(model.parameters()).device)
-        known, asked = ((features_of(encoder, part[0], device), part[1]) for part in (self.learn, self.held))
-        fitted = fit_probe(known, asked, ProbeRecipe((1e-3,), 30))
-        probe = probe_from(encoder, fitted).to(device)
-        x = self.held[0].float() / 255
-        right = right_after(probe, x, self.held[1], steps=self.steps)
-        return {"SA": is_correct(probe, x, self.held[1]).double().mean().item(), "RA": right.double().mean().item()}
+        return quick_accuracies(model.encoder, self.learn, self.held, self.steps)
+
+
+def quick_accuracies(
+    encoder: nn.Module, learn: tuple[Tensor, LongTensor], held: tuple[Tensor, LongTensor], steps: int = 10
+) -> dict[str, float]:
+    """{"SA", "RA"} in shares on `held`, of a quick probe fitted on `learn`, through the adversarial route."""
+    routed = OneRoute(encoder)
+    device = str(next(encoder.parameters()).device)
+    known, asked = ((features_of(routed, part[0], device), part[1]) for part in (learn, held))
+    probe = probe_from(routed, fit_probe(known, asked, ProbeRecipe((1e-3,), 30))).to(device)
+    x = held[0].float() / 255
+    right = right_after(probe, x, held[1], steps=steps)
+    return {"SA": is_correct(probe, x, held[1]).double().mean().item(), "RA": right.double().mean().item()}
 
 
 @dataclass(frozen=True, eq=False)

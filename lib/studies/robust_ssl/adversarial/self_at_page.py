@@ -37,7 +37,8 @@ def fixed_rights(study: SelfATStudy, name: str) -> dict[str, Tensor]:
 
 def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int]) -> dict[str, Tensor]:
     """Which test pictures are right after ALF or AFF, stacked over seeds."""
-    models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed) for seed in seeds]
+    own = study.own_rate(method, mode)
+    models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed, **own) for seed in seeds]
     return study.judged_robust(models, official=False)
 
 

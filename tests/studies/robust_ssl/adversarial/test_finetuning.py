@@ -6,7 +6,7 @@ from torch import nn
 
 from lib.errors import WorkbookError
 from lib.studies.robust_ssl.adversarial.finetuning import FineTuning, RoutedClassifier, fine_tune, share_of
-from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder
+from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder, with_two_sets
 from lib.studies.robust_ssl.adversarial.robustness import Judges, RobustWatch, TunedWatch, right_after, rights_under
 from lib.studies.robust_ssl.adversarial.training import SELF_AT
 from lib.training import loop
@@ -92,3 +92,17 @@ def test_watches_tell_shares():
     model = RoutedClassifier(RoutedEncoder(SIZES, 2), 4).eval()
     assert TunedWatch(*data, 1)(model)["SA"] == 0.25  # zeros name the first class
     assert set(SELF_AT) == {"SimCLR", "RoCL", "ACL", "AdvCL", "DeACL", "DynACL"}
+
+
+def test_one_set_of_statistics_becomes_two_that_are_alike():
+    torch.manual_seed(0)
+    single = RoutedEncoder(SIZES, 1)
+    single.train()(pictures().float() / 255)  # statistics that are not those of a new network
+    single.eval()
+    both = with_two_sets(single)
+    x = pictures().float() / 255
+    assert all(torch.allclose(OneRoute(both, way)(x), single(x), atol=1e-6) for way in ("clean", "adversarial"))
+    assert len(both.state_dict()) > len(single.state_dict())
+    assert with_two_sets(both).state_dict().keys() == both.state_dict().keys()
+    triple = RoutedEncoder(SIZES, 3)
+    assert with_two_sets(triple).state_dict().keys() == triple.state_dict().keys()
