@@ -138,11 +138,11 @@ def fine_tune(encoder: RoutedEncoder, tuning: FineTuning, classes: int, device: 
     return {"weights": model.state_dict(), "history": history}
 
 
-def share_of(images: Tensor, labels: LongTensor, share: float) -> tuple[Tensor, LongTensor]:
-    """That share of labelled pictures, of every class alike and at least one, always the same random ones."""
+def share_of(images: Tensor, labels: LongTensor, share: float, seed: int = 0) -> tuple[Tensor, LongTensor]:
+    """That share of labelled pictures, of every class alike and at least one, drawn at random."""
     if not 0 < share <= 1:
         raise WorkbookError(f"A share of labels lies above 0 and up to 1, not at {share}: give 10 % as 0.1.")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     rows = []
     for label in labels.unique().tolist():
         mine = order[labels[order] == label]

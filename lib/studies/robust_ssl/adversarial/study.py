@@ -21,6 +21,7 @@ from lib.studies.robust_ssl.adversarial.robustness import (
     TunedWatch,
     quick_accuracies,
     right_after,
+    right_by_steps,
     rights_under,
 )
 from lib.studies.robust_ssl.adversarial.strength import Strength
@@ -312,18 +313,17 @@ class SelfATStudy(SSLStudy):
     def judges(self) -> Judges:
         """The attacks of the evaluation at this scale."""
         s = self.scale
-        return Judges("8/255", s.pgd_steps, s.autoattacked, s.aa_iterations, s.aa_queries)
+        return Judges("8/255", s.pgd_steps, s.attacked, 2 * s.pgd_steps, s.autoattacked, s.aa_iterations, s.aa_queries)
 
     def linear(self, encoder: nn.Module, way: str = "adversarial") -> nn.Module:
         """SLF: the frozen encoder along one route, with a linear probe of clean pictures behind it."""
         return self.probe(OneRoute(encoder, way))
 
-    def few_labels(self, encoder: nn.Module, share: float, way: str = "adversarial") -> nn.Module:
-        """SLF with that share of the labels."""
-        routed = OneRoute(encoder, way)
+    def few_labels(self, encoder: nn.Module, share: float, seed: int = 0) -> nn.Module:
+        """SLF with that share of the labels, also of those held out, which choose the weight decay; seed: which."""
+        routed = OneRoute(encoder)
         data = self.objects
-        known = share_of(data.images["learn"], data.labels["learn"], share)
-        held = data.images["held"], data.labels["held"]
+        known, held = (share_of(data.images[part], data.labels[part], share, seed) for part in ("learn", "held"))
         recipe = ProbeRecipe(steps=self.scale.probe_steps)
         fitted = self.run.kept(probe_on, routed, known, held, recipe, self.device)
         return probe_from(routed, fitted).to(self.run.device)
@@ -345,17 +345,29 @@ class SelfATStudy(SSLStudy):
         return self.trained_anywhere(fine_tune, encoder, tuning, len(self.objects.classes))
 
     @property
+    def lengths(self) -> tuple[int, ...]:
+        """Steps of PGD that show whether it has converged: a quarter of the usual ones up to four times as many."""
+        return tuple(max(1, round(self.scale.pgd_steps * share)) for share in (0.25, 1, 2, 4))
+
+    def by_steps(self, method: str) -> Tensor:
+        """Which first test pictures are right after PGD of `lengths`, (goals, lengths, n) bool: SLF of seed 0."""
+        images, labels = self.objects.part("test", self.scale.watched)
+        model = self.linear(self.robust_encoder(method))
+        return self.run.kept(right_by_steps, model, images, labels, self.lengths)
+
+    @property
     def labelled_pictures(self) -> tuple[Tensor, LongTensor]:
         """The objects that classifiers learn from."""
         return self.objects.images["learn"], self.objects.labels["learn"]
 
-    def judged_robust(self, models: list[nn.Module], official: bool = True) -> dict[str, Tensor]:
-        """`rights_under` of one classifier a seed, stacked: "SA" and "RA" (seeds, n), "AA" (seeds, m) bool.
+    def judged_robust(self, models: list[nn.Module], official: bool = True, quick: bool = False) -> dict[str, Tensor]:
+        """`rights_under` of one classifier a seed, stacked: "SA" (seeds, n), "RA", "WC" (seeds, k), "AA" (seeds, m).
 
-        official: whether AutoAttack runs too; else "AA" has no pictures.
+        official: whether AutoAttack runs too; else "AA" has no pictures. quick: PGD alone, and none in "WC" either.
         """
-        images, labels = self.objects.part("test", self.scale.attacked)
-        judges = self.judges if official else replace(self.judges, autoattacked=0)
+        images, labels = self.objects.part("test")
+        judges = self.judges if official and not quick else replace(self.judges, autoattacked=0)
+        judges = replace(judges, margin=0) if quick else judges
         return self.for_each(rights_under, models, images, labels, judges)
 
     def plan(self) -> dict[str, Callable[[], object]]:
