@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lib.evaluation.intervals import wilson
 from lib.interval import Interval
 from lib.studies.robust_ssl.adversarial.faces import FaceFeatures, FaceJudges, FacePairs, verified
 from lib.studies.robust_ssl.adversarial.methods import ACL
@@ -130,7 +131,8 @@ def missed_by_pgd(right: Mapping[str, Rights], **draws: int) -> Interval:
         many = found["AA"].shape[1]
         gaps.append(100 * (found["WC"][:, :many].double() - found["AA"].double()))
     found = least_lead([-gap for gap in gaps], **draws)
-    return Interval(-found.estimate, -found.high, -found.low, n=found.n)
+    most = -found.low if found.estimate else 100 * wilson(0, found.n).high  # none of n is no proof of none at all
+    return Interval(-found.estimate + 0.0, -found.high + 0.0, most, n=found.n)
 
 
 def against_core(study: SelfATStudy, pictures: int = 16) -> float:

@@ -55,9 +55,13 @@ def test_classifiers_are_judged_picture_by_picture(study):
     models = [study.linear(encoder), study.few_labels(encoder, 0.5), study.tuned_classifier(encoder, "AFF")]
     for model in models:
         found = study.judged_robust([model])
-        assert found["SA"].shape == found["RA"].shape == (1, study.scale.attacked)
-        assert not (found["RA"] & ~found["SA"]).any()
+        attacked = study.scale.attacked
+        assert found["SA"].shape == (1, study.scale.test)
+        assert found["RA"].shape == found["WC"].shape == (1, attacked)
+        assert not (found["RA"] & ~found["SA"][:, :attacked]).any()
     assert study.judged_robust(models[:1], official=False)["AA"].shape == (1, 0)
+    assert study.judged_robust(models[:1], quick=True)["WC"].shape == (1, 0)
+    assert study.by_steps("ACL").shape == (2, len(study.lengths), study.scale.watched)
 
 
 def test_the_second_stage_changes_the_encoder(study):
