@@ -230,7 +230,7 @@ class StrategyStudy(SelfATStudy):
             credit=credit, weights=Weights(similarity), shared_seed=shared, every=1, rate=s.alone_rate
         )
         plan = self.plan_of_method(StrategyAlone, options=ASTrA.Options(learnt=learnt))
-        recipe = self.recipe(s.alone_steps, s.alone_batch, s.rate, seed=seed, schedule="constant")
+        recipe = self.recipe(s.alone_steps, s.alone_batch, self.tuned_rate(ACL.name), seed=seed, schedule="constant")
         return self.trained_anywhere(train_alone, self.arm_network("ASTrA", seed), self.pretraining(), plan, recipe)
 
     def plan(self) -> dict[str, Callable[[], object]]:
