@@ -109,7 +109,6 @@ from lib.studies.robust_ssl.astra.page import (
     follows_difficulty,
     gradients_of,
     likely_actions,
-    passes_along,
     ways_of_attack,
 )
 from lib.studies.robust_ssl.astra.plugged import (
@@ -509,7 +508,6 @@ __all__ = [
     "on_circle",
     "one_or_two",
     "over_third_order",
-    "passes_along",
     "passes_by_formula",
     "passes_saved",
     "points",

@@ -90,16 +90,3 @@ def ways_of_attack(study: StrategyStudy, batches: int = 4, seed: int = 0) -> Fou
         apart.append(((both[0] - both[1]).abs() > 1e-6).flatten(1).double().mean(1).cpu())
         saved.append(passes_saved(actions.steps))
     return {"apart": torch.cat(apart), "saved": torch.tensor(saved, dtype=torch.float64)}
-
-
-def passes_along(study: StrategyStudy, arm: str, seed: int = 0) -> float:
-    """Forward-equivalents of a whole training for each picture of a batch, by the mean numbers of its iterations.
-
-    ACL: of page 18, by counted passes.
-    """
-    if arm == "ACL":
-        return study.steps_of(arm) * study.costs[arm]
-    history = study.arm(arm, seed)["history"]
-    drift = 4 * (history["mean steps"].double().mean() - torch.tensor(study.ranges.steps).double().mean())
-    fixed = study.arm_plan(arm).options.learnt.policy in ("fixed", "annealed")
-    return study.arm_steps(arm) * (study.arm_cost(arm) + (0.0 if fixed else float(drift)))

@@ -12,6 +12,7 @@ from lib.errors import WorkbookError, choices
 from lib.studies.robust_ssl.adversarial.dynacl import DynACL
 from lib.studies.robust_ssl.adversarial.methods import ACL, SelfAdversarial
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
+from lib.studies.robust_ssl.adversarial.robustness import rights_under
 from lib.studies.robust_ssl.adversarial.rocl import RoCL
 from lib.studies.robust_ssl.adversarial.study import SECONDS, SELF_AT_SIZES, SelfATStudy
 from lib.studies.robust_ssl.adversarial.training import SelfATPlan
@@ -23,6 +24,7 @@ from lib.studies.robust_ssl.astra.training import (
     ASTrA,
     Strategy,
     StrategyAlone,
+    cost_of_iterations,
     step_cost,
     train_alone,
     train_with_strategy,
@@ -30,16 +32,19 @@ from lib.studies.robust_ssl.astra.training import (
 from lib.training.loop import Trained
 
 # Rows for `run.scale`, beside those that page 18 has too. The ranges of the actions are the release's from laptop on.
+# The strategy's rate: released 0.1 for 8800 steps; ten times that for the 150 that the laptop's trainings leave it.
 ASTRA_SIZES = {
     "budgets": per_profile([4, 8, 15], *3 * [list(range(3, 16))]),
     "iterations": per_profile([1, 2], *3 * [list(range(3, 15))]),
     "step_sizes": per_profile([1, 3], *3 * [list(range(1, 6))]),
-    "interval": per_profile(1, 10, 10, 10),
-    "candidates": per_profile([8], [4, 8, 12], [4, 8, 12], [4, 6, 8, 10, 12, 14]),
+    "attacked": per_profile(6, 4000, 4000, 10_000),  # more than page 18's: "as well" is asked within two points
+    "interval": per_profile(1, 4, 10, 10),
+    "strategy_rate": per_profile(1.0, 1.0, 1.0, 0.1),
+    "candidates": per_profile([8], [4, 8, 12, 15], [4, 8, 12, 15], [4, 6, 8, 10, 12, 15]),
     "candidate_steps": per_profile(1, 300, 1500, 8800),
     "alone_steps": per_profile(2, 150, 300, 1000),
     "alone_batch": per_profile(4, 32, 256, 512),
-    "alone_rate": per_profile(0.1, 0.1, 0.1, 0.1),
+    "alone_rate": per_profile(1.0, 1.0, 1.0, 1.0),
     "draws": per_profile(3, 40, 100, 100),
     "drawn": per_profile(4, 64, 256, 512),
     "shown": per_profile(6, 500, 2000, 2000),
@@ -60,6 +65,7 @@ ALONE = {  # what the reward asks for on an encoder that stays: weight of the si
     "released, r1 = 1": (1.0, "batch"),
     "mended": (0.0, "view with baseline"),
     "mended, r1 = 1": (1.0, "view with baseline"),
+    "paid a constant": (0.0, "constant"),  # what noise alone does
 }
 
 JUDGED = 2000  # forward passes, or as much, that AutoAttack needs for a picture, roughly: most fall to its first attack
@@ -95,7 +101,8 @@ class StrategyStudy(SelfATStudy):
     def strategy(self, policy: str = "learnt", **changes: object) -> Strategy:
         """A strategy at this scale."""
         s = self.scale
-        given = Strategy(policy, self.ranges, self.usual, every=s.interval, width=s.width, stem=s.stem)
+        size = {"width": s.width, "stem": s.stem}
+        given = Strategy(policy, self.ranges, self.usual, every=s.interval, rate=s.strategy_rate, **size)
         return replace(given, **changes)
 
     def arm_plan(self, arm: str) -> SelfATPlan:
@@ -127,10 +134,25 @@ class StrategyStudy(SelfATStudy):
         return step_cost(counts, learnt)
 
     def arm_steps(self, arm: str) -> int:
-        """Steps of an arm: of `CONTROLS` as many as cost what ASTrA costs."""
+        """Steps of an arm: of `CONTROLS` as many as cost what ASTrA's trainings have cost."""
         if arm not in CONTROLS:
             return self.scale.steps
-        return max(1, round(self.scale.steps * self.arm_cost("ASTrA") / self.arm_cost(arm)))
+        taken = sum(self.passes_along("ASTrA", seed) for seed in self.scale.seeds) / len(self.scale.seeds)
+        return max(1, round(taken / self.arm_cost(arm)))
+
+    def passes_along(self, arm: str, seed: int = 0) -> float:
+        """Forward-equivalents of a whole training for each picture of a batch, by the iterations that were drawn.
+
+        ACL: of page 18, by counted passes.
+        """
+        if arm == ACL.name:
+            return self.steps_of(arm) * self.costs[arm]
+        learnt = self.arm_plan(arm).options.learnt
+        if learnt.policy in ("fixed", "annealed"):
+            return self.arm_steps(arm) * self.arm_cost(arm)
+        drawn = self.arm(arm, seed)["history"]["mean steps"].double().mean()
+        more = drawn - torch.tensor(self.ranges.steps).double().mean()
+        return self.arm_steps(arm) * (self.arm_cost(arm) + cost_of_iterations(float(more), learnt))
 
     def arm(self, arm: str, seed: int = 0) -> Trained:
         """The training of an arm, read once in a session; ACL and plain methods of `PLUGGED` are page 18's."""
@@ -148,13 +170,15 @@ class StrategyStudy(SelfATStudy):
 
     @cached_property
     def candidate_accuracies(self) -> dict[int, float]:
-        """Robust accuracy on held-out pictures of short trainings under each of the `candidates`, budgets in 1/255."""
-        found = {}
+        """RA after SLF on held-out pictures, of short trainings under each of the `candidates`, budgets in 1/255."""
+        images, labels = self.objects.part("held", self.scale.attacked)
+        judges = replace(self.judges, autoattacked=0)
+        models = []
         for eps in self.scale.candidates:
             plan = self.astra(self.strategy("fixed", action=(eps, *self.usual[1:])))
-            history = self.with_strategy(plan, self.scale.candidate_steps)["history"]
-            found[eps] = float(history["RA"][-1])
-        return found
+            models.append(self.linear(self.loaded(ACL, self.with_strategy(plan, self.scale.candidate_steps))))
+        right = self.for_each(rights_under, models, images, labels, judges)["RA"]
+        return dict(zip(self.scale.candidates, right.double().mean(1).tolist(), strict=True))
 
     @property
     def best_fixed(self) -> tuple[float, float, float]:
@@ -171,8 +195,7 @@ class StrategyStudy(SelfATStudy):
     def arm_strategy(self, arm: str = "ASTrA", seed: int = 0, new: bool = False) -> nn.Module:
         """The strategy network of an arm after its training, or as it began."""
         found = self.arm_plan(arm).options.learnt.network()
-        if not new:
-            found.load_state_dict(self.arm(arm, seed)["strategy"])
+        found.load_state_dict(self.arm(arm, seed)["begun" if new else "strategy"])
         return found.to(self.run.device).eval().requires_grad_(False)
 
     def classifiers(self, arm: str) -> list[nn.Module]:
@@ -225,7 +248,7 @@ class StrategyStudy(SelfATStudy):
         if name not in ALONE:
             raise WorkbookError(f"Strategies learn alone as {choices(list(ALONE))}, not as '{name}': choose one.")
         s, (similarity, credit) = self.scale, ALONE[name]
-        shared = credit == "batch"
+        shared = credit != "view with baseline"
         learnt = self.strategy(
             credit=credit, weights=Weights(similarity), shared_seed=shared, every=1, rate=s.alone_rate
         )
@@ -246,8 +269,9 @@ class StrategyStudy(SelfATStudy):
         for seed in self.scale.seeds:
             for name in PLUGGED:
                 jobs[f"ASTrA in {name} {seed}"] = partial(self.arm, f"{name} + ASTrA", seed)
-        for name in ALONE:
-            jobs[f"ASTrA alone {name}"] = partial(self.alone, name)
+        for seed in self.scale.seeds:
+            for name in ALONE:
+                jobs[f"ASTrA alone {name} {seed}"] = partial(self.alone, name, seed)
         for arm in PARTS:
             jobs[f"ASTrA AFF {arm}"] = partial(self.tuned_arm, arm)
         for arm in (*self.arms, *PLUGGED, *(f"{name} + ASTrA" for name in PLUGGED)):
@@ -282,4 +306,4 @@ class StrategyStudy(SelfATStudy):
 
 def strategy_study_for(run: Run, **knobs: dict[str, object]) -> StrategyStudy:
     """The study at the run's scale, with its table and the page's own knobs shown."""
-    return StrategyStudy(run, run.scale(**SELF_AT_SIZES, **ASTRA_SIZES, **knobs))
+    return StrategyStudy(run, run.scale(**{**SELF_AT_SIZES, **ASTRA_SIZES}, **knobs))
