@@ -48,6 +48,7 @@ ASTRA_SIZES = {
     "draws": per_profile(3, 40, 100, 100),
     "drawn": per_profile(4, 64, 256, 512),
     "shown": per_profile(6, 500, 2000, 2000),
+    "order_seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
 }
 PARTS = {  # as many steps for each: the source's ablation; "ACL" itself is page 18's
     "ACL + mixed": ("fixed", 0.5),
@@ -55,6 +56,7 @@ PARTS = {  # as many steps for each: the source's ablation; "ACL" itself is page
     "ASTrA": ("learnt", 0.5),
 }
 CONTROLS = ("uniform", "fixed", "annealed")  # as many passes as ASTrA, the mixed loss with all
+CLOSE = (ACL.name, "ASTrA", "uniform", "fixed")  # a verdict of "as well" stands on these: more trainings
 MENDED = "mended"  # ours: each view paid for itself less a baseline, and no shared seed
 PLUGGED: dict[str, tuple[type[SelfAdversarial], type[SelfAdversarial]]] = {
     "RoCL": (RoCL, RoCLLearnt),
@@ -97,6 +99,10 @@ class StrategyStudy(SelfATStudy):
     def arms(self) -> tuple[str, ...]:
         """Every arm that is judged: ACL of page 18, the parts, the controls, ours."""
         return (ACL.name, *PARTS, *CONTROLS, MENDED)
+
+    def seeds_of_arm(self, arm: str) -> list[int]:
+        """The seeds that an arm is trained from: `order_seeds` for those of `CLOSE`."""
+        return self.scale.order_seeds if arm in CLOSE else self.scale.seeds
 
     def strategy(self, policy: str = "learnt", **changes: object) -> Strategy:
         """A strategy at this scale."""
@@ -202,7 +208,7 @@ class StrategyStudy(SelfATStudy):
         """SLF of an arm, one classifier a seed."""
         kind = {**{name: kinds[0] for name, kinds in PLUGGED.items()}, ACL.name: ACL}.get(arm)
         kind = kind or self.arm_plan(arm).method
-        return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.scale.seeds]
+        return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.seeds_of_arm(arm)]
 
     def judged_arm(self, arm: str) -> dict[str, Tensor]:
         """Which test pictures an arm's classifiers name rightly: "SA", "RA" (seeds, n), "AA" (seeds, m) bool.
@@ -266,6 +272,9 @@ class StrategyStudy(SelfATStudy):
         for seed in self.scale.seeds:
             for arm in (*CONTROLS, MENDED):
                 jobs[f"ASTrA control {arm} {seed}"] = partial(self.arm, arm, seed)
+        for arm in (ACL.name, *PARTS, *CONTROLS):
+            for seed in self.seeds_of_arm(arm)[len(self.scale.seeds) :]:
+                jobs[f"ASTrA more {arm} {seed}"] = partial(self.arm, arm, seed)
         for seed in self.scale.seeds:
             for name in PLUGGED:
                 jobs[f"ASTrA in {name} {seed}"] = partial(self.arm, f"{name} + ASTrA", seed)
@@ -292,10 +301,11 @@ class StrategyStudy(SelfATStudy):
         elif word.startswith("AFF"):
             passes = s.tune_steps * (2 * self.tuning_steps + 7) * s.batch
         elif word.startswith("judged"):
-            few = 0 if any(arm in word for arm in (*CONTROLS, MENDED)) else JUDGED * s.autoattacked
-            passes = (2 * s.pgd_steps * s.attacked + few) * len(s.seeds)
+            arm = word.split(" ", 1)[1]
+            few = 0 if arm in (*CONTROLS, MENDED) else JUDGED * s.autoattacked
+            passes = (2 * s.pgd_steps * s.attacked + few) * len(self.seeds_of_arm(arm))
         else:
-            cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word else full
+            cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word or "more ACL" in word else full
             passes = s.steps * cost * s.batch
         return passes * SECONDS / 60
 
