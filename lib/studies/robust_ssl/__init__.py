@@ -98,17 +98,21 @@ from lib.studies.robust_ssl.astra.estimators import (
 )
 from lib.studies.robust_ssl.astra.measures import (
     by_budget,
+    largest_pays_most,
     rewards_of,
-    strongest_less_next,
 )
 from lib.studies.robust_ssl.astra.page import (
     ARM_NAMES,
     HEAD_NAMES,
     adapts,
+    constant_answer,
     entropy_change,
     follows_difficulty,
     gradients_of,
     likely_actions,
+    over_constant,
+    paired_lead,
+    settled_alone,
     ways_of_attack,
 )
 from lib.studies.robust_ssl.astra.plugged import (
@@ -139,6 +143,8 @@ from lib.studies.robust_ssl.astra.study import (
     ALONE,
     ASTRA_SIZES,
     CONTROLS,
+    EARNING,
+    FEW_LABELS,
     PARTS,
     PLUGGED,
     StrategyStudy,
@@ -541,7 +547,6 @@ __all__ = [
     "step_costs",
     "strategy_study_for",
     "stretch",
-    "strongest_less_next",
     "study_for",
     "tested",
     "tilted",
@@ -550,4 +555,11 @@ __all__ = [
     "view_costs",
     "view_rewards",
     "ways_of_attack",
+    "largest_pays_most",
+    "constant_answer",
+    "paired_lead",
+    "over_constant",
+    "settled_alone",
+    "EARNING",
+    "FEW_LABELS",
 ]

@@ -1,6 +1,6 @@
 """The trainings of page 19: ASTrA and its parts, what it should beat for as many passes, and its attack elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -12,11 +12,11 @@ from lib.errors import WorkbookError, choices
 from lib.studies.robust_ssl.adversarial.dynacl import DynACL
 from lib.studies.robust_ssl.adversarial.methods import ACL, SelfAdversarial
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
-from lib.studies.robust_ssl.adversarial.robustness import rights_under
+from lib.studies.robust_ssl.adversarial.robustness import right_after, rights_under
 from lib.studies.robust_ssl.adversarial.rocl import RoCL
-from lib.studies.robust_ssl.adversarial.study import SECONDS, SELF_AT_SIZES, SelfATStudy
+from lib.studies.robust_ssl.adversarial.study import LABEL_SHARES, SECONDS, SELF_AT_SIZES, SelfATStudy
 from lib.studies.robust_ssl.adversarial.training import SelfATPlan
-from lib.studies.robust_ssl.astra.measures import action_rewards, chosen, gradient_draws
+from lib.studies.robust_ssl.astra.measures import action_rewards, chosen, earned, gradient_draws
 from lib.studies.robust_ssl.astra.plugged import DynACLLearnt, RoCLLearnt
 from lib.studies.robust_ssl.astra.reward import Weights
 from lib.studies.robust_ssl.astra.strategy import Ranges
@@ -69,6 +69,8 @@ ALONE = {  # what the reward asks for on an encoder that stays: weight of the si
     "mended, r1 = 1": (1.0, "view with baseline"),
     "paid a constant": (0.0, "constant"),  # what noise alone does
 }
+EARNING = ("released", "mended", "paid a constant")  # of `ALONE`: what each has learned is judged by its reward
+FEW_LABELS = ("ASTrA", ACL.name)
 
 JUDGED = 2000  # forward passes, or as much, that AutoAttack needs for a picture, roughly: most fall to its first attack
 
@@ -262,6 +264,43 @@ class StrategyStudy(SelfATStudy):
         recipe = self.recipe(s.alone_steps, s.alone_batch, s.rate, seed=seed, schedule="constant")
         return self.trained_anywhere(train_alone, self.arm_network("ASTrA", seed), self.pretraining(), plan, recipe)
 
+    def earned_by(self, arm: str = "ASTrA", new: bool = False) -> dict[str, Tensor]:
+        """`earned` on held-out views by an arm's strategies, as they ended or as they began, stacked over the seeds."""
+        strategies = {seed: self.arm_strategy(arm, seed, new) for seed in self.scale.seeds}
+        return self.earnings(arm, strategies)
+
+    def earned_alone(self, name: str) -> dict[str, Tensor]:
+        """The same by the strategies of `ALONE`, on the encoders that they have learned on."""
+        strategies = {}
+        for seed in self.scale.seeds:
+            strategies[seed] = self.arm_strategy("ASTrA", seed)
+            strategies[seed].load_state_dict(self.alone(name, seed)["strategy"])
+        return self.earnings("ASTrA", strategies)
+
+    def earnings(self, arm: str, strategies: dict[int, nn.Module]) -> dict[str, Tensor]:
+        """`earned` by a strategy for each seed on an arm's encoders, stacked."""
+        views = self.views_of(self.scale.shown)
+        found = [
+            self.run.kept(earned, self.arm_network(arm, seed), strategy, views, self.ranges)
+            for seed, strategy in strategies.items()
+        ]
+        return {key: torch.stack([part[key] for part in found]) for key in found[0]}
+
+    def judged_untrained(self) -> dict[str, Tensor]:
+        """`judged_arm` of encoders that were not trained."""
+        encoders = [self.robust_encoder("untrained", seed) for seed in self.scale.order_seeds]
+        return self.judged_robust([self.linear(encoder) for encoder in encoders], official=False)
+
+    def judged_tuned(self, arm: str) -> dict[str, Tensor]:
+        """`judged_arm` after AFF of ACL or of an arm of `PARTS`."""
+        return self.judged_robust([self.tuned_arm(arm, seed) for seed in self.scale.seeds])
+
+    def right_by_steps(self, arm: str, lengths: Sequence[int], seed: int = 0) -> Tensor:
+        """Which test pictures are right after PGD of so many steps, (lengths, n) bool: SLF of one training."""
+        images, labels = self.objects.part("test", min(1000, self.scale.attacked))
+        model = self.linear(self.loaded(ACL, self.arm(arm, seed), seed))
+        return torch.stack([self.run.kept(right_after, model, images, labels, steps=steps) for steps in lengths])
+
     def plan(self) -> dict[str, Callable[[], object]]:
         """Every training of page 19 by name, those that a verdict needs first; page 18's are in its own plan."""
         jobs: dict[str, Callable[[], object]] = {}
@@ -281,10 +320,26 @@ class StrategyStudy(SelfATStudy):
         for seed in self.scale.seeds:
             for name in ALONE:
                 jobs[f"ASTrA alone {name} {seed}"] = partial(self.alone, name, seed)
-        for arm in PARTS:
-            jobs[f"ASTrA AFF {arm}"] = partial(self.tuned_arm, arm)
+        for seed in self.scale.seeds:
+            for arm in PARTS:
+                jobs[f"ASTrA AFF {arm} {seed}"] = partial(self.tuned_arm, arm, seed)
+        return jobs | self.judgements()
+
+    def judgements(self) -> dict[str, Callable[[], object]]:
+        """The costly part of judging, by name."""
+        jobs: dict[str, Callable[[], object]] = {}
         for arm in (*self.arms, *PLUGGED, *(f"{name} + ASTrA" for name in PLUGGED)):
             jobs[f"ASTrA judged {arm}"] = partial(self.judged_arm, arm)
+        for arm in (ACL.name, *PARTS):
+            jobs[f"ASTrA judged AFF {arm}"] = partial(self.judged_tuned, arm)
+        for arm in FEW_LABELS:
+            for share in LABEL_SHARES:
+                jobs[f"ASTrA judged with {share:.0%} of the labels {arm}"] = partial(self.judged_few, arm, share)
+        jobs["ASTrA judged untrained"] = self.judged_untrained
+        for arm in ("ASTrA", MENDED):
+            jobs[f"ASTrA earned by {arm}"] = partial(self.earned_by, arm)
+        for name in EARNING:
+            jobs[f"ASTrA earned alone {name}"] = partial(self.earned_alone, name)
         return jobs
 
     def minutes_of(self, name: str) -> float:
@@ -300,9 +355,11 @@ class StrategyStudy(SelfATStudy):
             passes = s.alone_steps * (2 * full - self.arm_cost("uniform")) * s.alone_batch
         elif word.startswith("AFF"):
             passes = s.tune_steps * (2 * self.tuning_steps + 7) * s.batch
+        elif word.startswith("earned"):
+            passes = 4 * 2 * s.shown * (2 * sum(s.iterations) / len(s.iterations) + 2) * len(s.seeds)
         elif word.startswith("judged"):
             arm = word.split(" ", 1)[1]
-            few = 0 if arm in (*CONTROLS, MENDED) else JUDGED * s.autoattacked
+            few = 0 if arm in (*CONTROLS, MENDED, "untrained") or "labels" in word else JUDGED * s.autoattacked
             passes = (2 * s.pgd_steps * s.attacked + few) * len(self.seeds_of_arm(arm))
         else:
             cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word or "more ACL" in word else full
