@@ -7,7 +7,7 @@ from lib import cache
 from lib.book import run as book
 from lib.errors import WorkbookError
 from lib.studies.robust_ssl.astra import training as trainings
-from lib.studies.robust_ssl.astra.study import CONTROLS, PARTS, AskedArm, strategy_study_for
+from lib.studies.robust_ssl.astra.study import CLOSE, CONTROLS, PARTS, AskedArm, strategy_study_for
 from lib.training import loop
 
 
@@ -56,8 +56,12 @@ def test_the_plan_begins_with_the_ablation_and_estimates_its_minutes(study):
     names = list(study.plan())
     assert names[:3] == [f"ASTrA {arm} 0" for arm in PARTS]
     assert names[6] == "ASTrA candidates"
-    assert {"ASTrA control mended 1", "ASTrA in RoCL 0", "ASTrA AFF ASTrA", "ASTrA judged DynACL + ASTrA"} <= set(names)
+    assert {"ASTrA control mended 1", "ASTrA in RoCL 0", "ASTrA AFF ASTrA 1", "ASTrA earned by mended"} <= set(names)
     assert all(study.minutes_of(name) > 0 for name in names)
+    study.scale.order_seeds = [0, 1, 2]
+    more = [name for name in study.plan() if " more " in name]
+    assert more == [f"ASTrA more {arm} 2" for arm in CLOSE]
+    assert "ASTrA control annealed 1" not in names  # no verdict stands on it
 
 
 def test_what_the_page_reads_is_kept_by_the_plan(study, monkeypatch):
