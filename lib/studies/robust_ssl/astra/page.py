@@ -1,7 +1,5 @@
 """What page 19 measures beside page 18's leads: what a strategy does, and what the reward asks for."""
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -108,19 +106,12 @@ def counted_attack(
     return found[0], forward_equivalents(passes)
 
 
-def paired_lead(judged: Mapping[str, Found], one: str, other: str, measure: str = "RA") -> Tensor:
-    """By how many points one arm is ahead of another on each picture (seeds, n), on the seeds that both have."""
-    found = [100 * judged[arm][measure].double() for arm in (one, other)]
-    seeds = min(len(part) for part in found)
-    return found[0][:seeds] - found[1][:seeds]
-
-
 def constant_answer(study: StrategyStudy) -> Tensor:
     """Which of the attacked test pictures (n,) bool are right for who always names the most frequent class."""
     return most_frequent(study.objects)[: study.scale.attacked]
 
 
-def over_constant(right: Found, always: Tensor, measure: str = "RA") -> Tensor:
+def over_constant(right: Found, always: Tensor, measure: str = "WC") -> Tensor:
     """Points of each picture (seeds, n) over those of one answer for all, which is right for the pictures `always`."""
     return 100 * (right[measure].double() - always.double())
 

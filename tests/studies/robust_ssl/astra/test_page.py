@@ -54,11 +54,11 @@ def test_serving_as_well_as_a_constant_can_hold_and_fail():
 
 def test_leads_on_the_seeds_that_both_have():
     judged = {"three": rights(0.4, seeds=3, n=50), "two": rights(0.3, seeds=2, n=50)}
-    found = page.paired_lead(judged, "three", "two")
+    found = lead(judged, "three", "two")
     assert found.shape == (2, 50)
     assert torch.equal(found, 100 * (judged["three"]["RA"][:2].double() - judged["two"]["RA"].double()))
     always = judged["two"]["RA"][0]
-    over = page.over_constant(judged["three"], always)
+    over = page.over_constant(judged["three"], always, "RA")
     assert over.mean().item() == pytest.approx(
         100 * (judged["three"]["RA"].double().mean() - always.double().mean()).item()
     )
