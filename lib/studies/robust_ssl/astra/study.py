@@ -215,7 +215,7 @@ class StrategyStudy(SelfATStudy):
         return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.seeds_of_arm(arm)]
 
     def judged_arm(self, arm: str) -> dict[str, Tensor]:
-        """Which test pictures an arm's classifiers name rightly, over seeds: "SA", "RA", "WC" and "AA" as `rights_under`.
+        """Which test pictures an arm's classifiers name rightly: `rights_under`, stacked over the seeds.
 
         The controls, which no printed number stands beside, go without AutoAttack: m = 0.
         """
