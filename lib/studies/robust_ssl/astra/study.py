@@ -71,6 +71,7 @@ ALONE = {  # what the reward asks for on an encoder that stays: weight of the si
 }
 EARNING = ("released", "mended", "paid a constant")  # of `ALONE`: what each has learned is judged by its reward
 FEW_LABELS = ("ASTrA", ACL.name)
+OF_FACES = ("faces", "people", "expressions", "face_steps")  # rows of page 18's table that this page has no use for
 
 JUDGED = 2000  # forward passes, or as much, that AutoAttack needs for a picture, roughly: most fall to its first attack
 
@@ -379,4 +380,5 @@ class StrategyStudy(SelfATStudy):
 
 def strategy_study_for(run: Run, **knobs: dict[str, object]) -> StrategyStudy:
     """The study at the run's scale, with its table and the page's own knobs shown."""
-    return StrategyStudy(run, run.scale(**{**SELF_AT_SIZES, **ASTRA_SIZES}, **knobs))
+    shared = {name: sizes for name, sizes in SELF_AT_SIZES.items() if name not in OF_FACES}
+    return StrategyStudy(run, run.scale(**{**shared, **ASTRA_SIZES}, **knobs))
