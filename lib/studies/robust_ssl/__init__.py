@@ -50,6 +50,7 @@ from lib.studies.robust_ssl.adversarial.rocl import (
     RoCLOptions,
 )
 from lib.studies.robust_ssl.adversarial.self_at_page import (
+    DUAL,
     ROBUST,
     above_trivial,
     against_core,
@@ -351,6 +352,7 @@ __all__ = [
     "CircleNetwork",
     "CollapseWatch",
     "DOMAINS",
+    "DUAL",
     "DynACLLearnt",
     "DynACLOptions",
     "EARNING",

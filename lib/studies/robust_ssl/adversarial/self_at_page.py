@@ -11,13 +11,14 @@ from lib.evaluation.intervals import wilson
 from lib.interval import Interval
 from lib.studies.robust_ssl.adversarial.faces import FaceFeatures, FaceJudges, FacePairs, verified
 from lib.studies.robust_ssl.adversarial.methods import ACL
-from lib.studies.robust_ssl.adversarial.study import LABEL_SHARES, SelfATStudy
+from lib.studies.robust_ssl.adversarial.study import BY_PASSES, FIXED, LABEL_SHARES, SelfATStudy
 from lib.studies.robust_ssl.adversarial.training import SELF_AT
 from lib.studies.robust_ssl.joint_embedding_page import drawn_with_repeats
 from lib.training.adversarial_contrast import AdversarialContrast
 
 Rights = Mapping[str, Tensor]  # "SA" (seeds, n), "RA" and "WC" (seeds, k), "AA" (seeds, m) bool
 ROBUST = ("RoCL", "ACL", "AdvCL", "DeACL", "DynACL")
+DUAL = ("ACL", "AdvCL", "DynACL")  # with more than one set of batch statistics
 
 
 def slf_rights(study: SelfATStudy, method: str, budget: str = "epochs", way: str = "adversarial") -> dict[str, Tensor]:
@@ -40,8 +41,9 @@ def fixed_rights(study: SelfATStudy, name: str) -> dict[str, Tensor]:
     return study.judged_robust([study.linear(encoder) for encoder in encoders], official=False)
 
 
-def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Which test pictures are right after ALF or AFF, stacked over seeds."""
+def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int] | None = None) -> dict[str, Tensor]:
+    """Which test pictures are right after ALF or AFF, stacked over seeds (None: those of the scale)."""
+    seeds = seeds or study.scale.seeds
     own = study.own_rate(method, mode)
     models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed, **own) for seed in seeds]
     return study.judged_robust(models, official=False, quick=mode == "ALF")
@@ -68,8 +70,14 @@ def judgements(study: SelfATStudy) -> dict[str, Callable[[], object]]:
     for name in (*SELF_AT, "untrained", "DynACL++"):
         jobs[f"judged SLF {name}"] = partial(slf_rights, study, name)
     for name in (*SELF_AT, "untrained"):
-        jobs[f"judged AFF {name}"] = partial(tuned_rights, study, name, "AFF", study.scale.seeds)
+        jobs[f"judged AFF {name}"] = partial(tuned_rights, study, name, "AFF")
         jobs[f"judged few labels {name}"] = partial(few_labels_of, study, name)
+    for name in BY_PASSES:
+        jobs[f"judged SLF passes {name}"] = partial(slf_rights, study, name, "passes")
+    for name in DUAL:
+        jobs[f"judged SLF clean {name}"] = partial(slf_rights, study, name, way="clean")
+    for name in FIXED:
+        jobs[f"judged SLF fixed {name}"] = partial(fixed_rights, study, name)
     jobs["judged AFF longer"] = partial(longer_rights, study)
     for name in SELF_AT:
         jobs[f"judged steps {name}"] = partial(study.by_steps, name)

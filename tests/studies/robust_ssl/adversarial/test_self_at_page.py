@@ -1,5 +1,7 @@
 """What page 18 sums up: leads, the smallest of them, what PGD missed."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from lib.studies.robust_ssl.adversarial.self_at_page import (
     ROBUST,
     above_trivial,
     falls,
+    judgements,
     lead,
     least_lead,
     missed_by_pgd,
@@ -77,3 +80,9 @@ def test_a_teacher_explains_a_lead_only_if_the_lead_is_lost_with_it():
 def test_what_falls_is_counted_from_the_best():
     assert falls([{"RA": torch.tensor([0.1, 0.3, 0.2])}, {"RA": torch.tensor([0.1, 0.3, 0.3])}]) == pytest.approx(5)
     assert printed_gaps({"ACL": 30.0, "RoCL": 20.0}) == {"RoCL": -10.0}
+
+
+def test_what_is_costly_to_judge_can_be_done_ahead():
+    names = list(judgements(SimpleNamespace(by_steps=print)))  # nothing runs until a job is called
+    assert {"judged SLF ACL", "judged SLF clean ACL", "judged SLF passes DeACL", "judged AFF longer"} <= set(names)
+    assert {"judged few labels untrained", "judged steps RoCL", "judged SLF fixed weak"} <= set(names)
