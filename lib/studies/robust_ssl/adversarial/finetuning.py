@@ -2,7 +2,8 @@
 
 SLF, standard linear fine-tuning: a linear probe of clean pictures (`lib.studies.robust_ssl.probes`). ALF, adversarial
 linear fine-tuning: the layer alone learns from attacked pictures. AFF, adversarial full fine-tuning: TRADES moves all
-weights, clean pictures passing one set of batch statistics and attacked ones the other.
+weights, clean pictures passing one set of batch statistics and attacked ones the other; an encoder that was trained
+with one set starts with two copies of it, so that all are tuned alike.
 """
 
 import copy
@@ -15,7 +16,7 @@ from lib.attacks.objectives import kl
 from lib.errors import WorkbookError, choices
 from lib.losses.adversarial import trades
 from lib.models.dual_norm import route
-from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder
+from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder, with_two_sets
 from lib.training.adversarial import AdversarialTraining, AttackedBatch, measures
 from lib.training.loop import Measure, Metrics, Recipe, Trained, fit
 
@@ -116,7 +117,7 @@ class FineTuning:
         if self.mode == "ALF":
             model = FrozenLinear(OneRoute(encoder), encoder.dim, classes)
         else:
-            model = RoutedClassifier(encoder.requires_grad_(True), classes)
+            model = RoutedClassifier(with_two_sets(encoder).requires_grad_(True), classes)
         if self.layer is not None:
             model.fc.load_state_dict(self.layer)
         return model
@@ -137,11 +138,11 @@ def fine_tune(encoder: RoutedEncoder, tuning: FineTuning, classes: int, device: 
     return {"weights": model.state_dict(), "history": history}
 
 
-def share_of(images: Tensor, labels: LongTensor, share: float) -> tuple[Tensor, LongTensor]:
-    """That share of labelled pictures, of every class alike and at least one, always the same random ones."""
+def share_of(images: Tensor, labels: LongTensor, share: float, seed: int = 0) -> tuple[Tensor, LongTensor]:
+    """That share of labelled pictures, of every class alike and at least one, drawn at random."""
     if not 0 < share <= 1:
         raise WorkbookError(f"A share of labels lies above 0 and up to 1, not at {share}: give 10 % as 0.1.")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
     rows = []
     for label in labels.unique().tolist():
         mine = order[labels[order] == label]

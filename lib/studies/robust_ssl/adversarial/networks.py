@@ -1,5 +1,7 @@
 """The network of self-adversarial training: a ResNet-18 with one, two or three sets of batch normalisation."""
 
+import copy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +37,21 @@ class RoutedEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features (n, dim)."""
         return self.trunk((x - 0.5) / 0.25)
+
+
+def with_two_sets(encoder: RoutedEncoder) -> RoutedEncoder:
+    """A copy with a clean and an adversarial set of batch normalisation, each as the encoder's one; two stay two."""
+    found = copy.deepcopy(encoder)
+    single = [name for name, module in found.named_modules() if type(module) is nn.BatchNorm2d]
+    if any(isinstance(module, DualBatchNorm2d) for module in found.modules()):
+        return found
+    for name in single:
+        old = found.get_submodule(name)
+        both = DualBatchNorm2d(old.num_features).train(old.training)
+        both.clean.load_state_dict(old.state_dict())
+        both.adversarial.load_state_dict(old.state_dict())
+        found.set_submodule(name, both)
+    return found
 
 
 class RoutedNetwork(nn.Module):

@@ -1,4 +1,4 @@
-"""Which pictures a classifier names rightly, clean, under PGD-20 and under AutoAttack; and that along training."""
+"""Which pictures a classifier names rightly, clean, under PGD, at worst, and under AutoAttack; and along training."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,29 @@ from torch import LongTensor, Tensor, nn
 from lib.attacks.autoattack import autoattack
 from lib.attacks.budgets import Linf
 from lib.attacks.loop import in_batches
-from lib.attacks.objectives import cross_entropy
+from lib.attacks.objectives import cross_entropy, margin
 from lib.attacks.settings import PGD
 from lib.models.classifiers import is_correct
 from lib.studies.robust_ssl.adversarial.networks import OneRoute
 from lib.studies.robust_ssl.probes import ProbeRecipe, features_of, fit_probe, probe_from
 
 BATCH = 128  # attacked at once on a CPU
+GOALS = ("cross-entropy", "margin")  # what PGD climbs
 
 
 @dataclass(frozen=True)
 class Judges:
-    """The field's attacks: PGD with `steps` of 2/255 from a random start, and AutoAttack "standard" on the first few.
+    """The field's attacks, PGD with `steps` of 2/255 from a random start and AutoAttack "standard", and one between.
 
-    autoattacked: how many pictures AutoAttack gets, 0 to leave it out; iterations, queries: its own, below 100 and 5000
-    a rehearsal.
+    attacked: how many pictures, the first ones, are attacked; all tell the clean accuracy. margin: steps of 1/255 that
+    climb the margin of the best wrong class, 0 to leave that attack out. autoattacked: how many pictures AutoAttack
+    gets, 0 for none; iterations, queries: its own, below 100 and 5000 a rehearsal.
     """
 
     eps: str = "8/255"
     steps: int = 20
+    attacked: int | None = None
+    margin: int = 40
     autoattacked: int = 1000
     iterations: int = 100
     queries: int = 5000
@@ -45,21 +49,44 @@ def right_after(
     return is_correct(model, moved, labels) & is_correct(model, images, labels)
 
 
+def right_after_margin(
+    model: nn.Module, images: Tensor, labels: LongTensor, eps: str = "8/255", steps: int = 40, seed: int = 0
+) -> Tensor:
+    """The same after PGD of 1/255 a step that climbs the margin by which the best wrong class wins."""
+    draw = torch.Generator().manual_seed(seed)
+    batch = None if next(model.parameters()).device.type == "cuda" else BATCH
+    settings = PGD.but(steps=steps, step="1/255")
+    moved = in_batches(margin(model, labels), images, Linf(eps), settings, batch=batch, generator=draw)
+    return is_correct(model, moved, labels) & is_correct(model, images, labels)
+
+
 def rights_under(
     model: nn.Module, images: Tensor, labels: LongTensor, judges: Judges = Judges(), seed: int = 0
 ) -> dict[str, Tensor]:
-    """Which images (n, 3, H, W) in [0,1] are right: "SA" clean and "RA" under PGD, (n,) bool; "AA" (m,) bool.
+    """Which images (n, 3, H, W) in [0,1] are right, bool: "SA" clean (n,), "RA" under PGD and "WC" (k,), "AA" (m,).
 
-    AA is the worst case of AutoAttack and PGD on the first m pictures.
+    WC is the worst case of PGD on both `GOALS`, AA that of these and AutoAttack; k = 0 or m = 0 where left out.
     """
     clean = is_correct(model, images, labels)
+    images, labels = images[: judges.attacked], labels[: judges.attacked]
     robust = right_after(model, images, labels, judges.eps, judges.steps, seed)
+    found = {"SA": clean, "RA": robust, "WC": robust[:0], "AA": robust[:0]}
+    if judges.margin:
+        found["WC"] = robust & right_after_margin(model, images, labels, judges.eps, judges.margin, seed)
     m = min(judges.autoattacked, len(images))
-    if m == 0:
-        return {"SA": clean, "RA": robust, "AA": robust[:0]}
-    options = {"iterations": judges.iterations, "queries": judges.queries}
-    found = autoattack(model, images[:m], labels[:m], judges.eps, seed=seed, **options)
-    return {"SA": clean, "RA": robust, "AA": found.robust.cpu() & robust[:m]}
+    if m:
+        options = {"iterations": judges.iterations, "queries": judges.queries}
+        official = autoattack(model, images[:m], labels[:m], judges.eps, seed=seed, **options)
+        found["AA"] = official.robust.cpu() & (found["WC"] if judges.margin else robust)[:m]
+    return found
+
+
+def right_by_steps(model: nn.Module, images: Tensor, labels: LongTensor, lengths: tuple[int, ...]) -> Tensor:
+    """Which images are right after PGD of so many steps on each of `GOALS`: (goals, lengths, n) bool."""
+    attacks = (right_after, right_after_margin)  # in the order of `GOALS`
+    return torch.stack(
+        [torch.stack([attack(model, images, labels, steps=steps) for steps in lengths]) for attack in attacks]
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,14 +103,20 @@ class RobustWatch:
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """{"SA", "RA"} in shares, through the adversarial route."""
-        encoder = OneRoute(model.encoder)
-        device = str(next(model.parameters()).device)
-        known, asked = ((features_of(encoder, part[0], device), part[1]) for part in (self.learn, self.held))
-        fitted = fit_probe(known, asked, ProbeRecipe((1e-3,), 30))
-        probe = probe_from(encoder, fitted).to(device)
-        x = self.held[0].float() / 255
-        right = right_after(probe, x, self.held[1], steps=self.steps)
-        return {"SA": is_correct(probe, x, self.held[1]).double().mean().item(), "RA": right.double().mean().item()}
+        return quick_accuracies(model.encoder, self.learn, self.held, self.steps)
+
+
+def quick_accuracies(
+    encoder: nn.Module, learn: tuple[Tensor, LongTensor], held: tuple[Tensor, LongTensor], steps: int = 10
+) -> dict[str, float]:
+    """{"SA", "RA"} in shares on `held`, of a quick probe fitted on `learn`, through the adversarial route."""
+    routed = OneRoute(encoder)
+    device = str(next(encoder.parameters()).device)
+    known, asked = ((features_of(routed, part[0], device), part[1]) for part in (learn, held))
+    probe = probe_from(routed, fit_probe(known, asked, ProbeRecipe((1e-3,), 30))).to(device)
+    x = held[0].float() / 255
+    right = right_after(probe, x, held[1], steps=steps)
+    return {"SA": is_correct(probe, x, held[1]).double().mean().item(), "RA": right.double().mean().item()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,23 +7,29 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from lib.evaluation.intervals import wilson
 from lib.interval import Interval
+from lib.studies.robust_ssl.adversarial.faces import FaceFeatures, FaceJudges, FacePairs, verified
 from lib.studies.robust_ssl.adversarial.methods import ACL
-from lib.studies.robust_ssl.adversarial.study import SelfATStudy
+from lib.studies.robust_ssl.adversarial.study import BY_PASSES, FIXED, LABEL_SHARES, SelfATStudy
 from lib.studies.robust_ssl.adversarial.training import SELF_AT
 from lib.studies.robust_ssl.joint_embedding_page import drawn_with_repeats
 from lib.training.adversarial_contrast import AdversarialContrast
 
-Rights = Mapping[str, Tensor]  # "SA", "RA" (seeds, n) and "AA" (seeds, m) bool
+Rights = Mapping[str, Tensor]  # "SA" (seeds, n), "RA" and "WC" (seeds, k), "AA" (seeds, m) bool
 ROBUST = ("RoCL", "ACL", "AdvCL", "DeACL", "DynACL")
+DUAL = ("ACL", "AdvCL", "DynACL")  # with more than one set of batch statistics
 
 
 def slf_rights(study: SelfATStudy, method: str, budget: str = "epochs", way: str = "adversarial") -> dict[str, Tensor]:
     """Which test pictures are right after SLF: stacked over seeds. method: as in `SelfATStudy.robust_encoder`.
 
-    AutoAttack judges the adversarial route at equal epochs alone.
+    AutoAttack judges the adversarial route at equal epochs alone. There the methods of the order, and SimCLR at equal
+    passes, have a training for each of the `order_seeds`.
     """
-    encoders = [study.robust_encoder(method, seed, budget) for seed in study.scale.seeds]
+    more = (budget == "epochs" and method in (*SELF_AT, "untrained")) or method == "SimCLR"
+    seeds = study.scale.order_seeds if more else study.scale.seeds
+    encoders = [study.robust_encoder(method, seed, budget) for seed in seeds]
     official = (budget, way) == ("epochs", "adversarial")
     return study.judged_robust([study.linear(encoder, way) for encoder in encoders], official)
 
@@ -35,26 +41,61 @@ def fixed_rights(study: SelfATStudy, name: str) -> dict[str, Tensor]:
     return study.judged_robust([study.linear(encoder) for encoder in encoders], official=False)
 
 
-def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int]) -> dict[str, Tensor]:
-    """Which test pictures are right after ALF or AFF, stacked over seeds."""
-    models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed) for seed in seeds]
-    return study.judged_robust(models, official=False)
+def tuned_rights(study: SelfATStudy, method: str, mode: str, seeds: Sequence[int] | None = None) -> dict[str, Tensor]:
+    """Which test pictures are right after ALF or AFF, stacked over seeds (None: those of the scale)."""
+    seeds = seeds or study.scale.seeds
+    own = study.own_rate(method, mode)
+    models = [study.tuned_classifier(study.robust_encoder(method, seed), mode, seed, **own) for seed in seeds]
+    return study.judged_robust(models, official=False, quick=mode == "ALF")
+
+
+def longer_rights(study: SelfATStudy) -> dict[str, Tensor]:
+    """The same for untrained encoders that are fully fine-tuned for as many passes as ACL takes with its training."""
+    found = [
+        study.tuned_classifier(study.robust_encoder("untrained", seed), "AFF", seed, **study.longest)
+        for seed in study.scale.seeds
+    ]
+    return study.judged_robust(found, official=False)
 
 
 def few_label_rights(study: SelfATStudy, method: str, share: float) -> dict[str, Tensor]:
-    """Which test pictures are right after SLF with that share of the labels, stacked over seeds."""
-    encoders = [study.robust_encoder(method, seed) for seed in study.scale.seeds]
-    return study.judged_robust([study.few_labels(encoder, share) for encoder in encoders], official=False)
+    """Which test pictures are right after SLF with that share of the labels, which each seed draws anew."""
+    models = [study.few_labels(study.robust_encoder(method, seed), share, seed) for seed in study.scale.seeds]
+    return study.judged_robust(models, quick=True)
 
 
 def judgements(study: SelfATStudy) -> dict[str, Callable[[], object]]:
-    """The costly part of judging, by name: AutoAttack and PGD behind linear layers, PGD after full fine-tuning."""
+    """The costly part of judging, by name: AutoAttack and PGD behind linear layers, PGD after fine-tuning, of faces."""
     jobs: dict[str, Callable[[], object]] = {}
     for name in (*SELF_AT, "untrained", "DynACL++"):
         jobs[f"judged SLF {name}"] = partial(slf_rights, study, name)
     for name in (*SELF_AT, "untrained"):
-        jobs[f"judged AFF {name}"] = partial(tuned_rights, study, name, "AFF", study.scale.seeds)
+        jobs[f"judged AFF {name}"] = partial(tuned_rights, study, name, "AFF")
+        jobs[f"judged few labels {name}"] = partial(few_labels_of, study, name)
+    for name in BY_PASSES:
+        jobs[f"judged SLF passes {name}"] = partial(slf_rights, study, name, "passes")
+    for name in DUAL:
+        jobs[f"judged SLF clean {name}"] = partial(slf_rights, study, name, way="clean")
+    for name in FIXED:
+        jobs[f"judged SLF fixed {name}"] = partial(fixed_rights, study, name)
+    jobs["judged AFF longer"] = partial(longer_rights, study)
+    for name in SELF_AT:
+        jobs[f"judged steps {name}"] = partial(study.by_steps, name)
     return jobs
+
+
+def few_labels_of(study: SelfATStudy, method: str) -> dict[float, dict[str, Tensor]]:
+    """`few_label_rights` for every one of `LABEL_SHARES`."""
+    return {share: few_label_rights(study, method, share) for share in LABEL_SHARES}
+
+
+def verified_encoder(
+    study: SelfATStudy, method: str, seed: int, pairs: FacePairs, judges: FaceJudges
+) -> dict[str, Tensor]:
+    """Scores of the face pairs by one training on faces, clean and under every attack of the check list."""
+    encoder = study.robust_encoder(method, seed, domain="faces")
+    model = FaceFeatures(encoder, study.faces.images, device=study.device).to(study.device)
+    return study.run.kept(verified, model, pairs, judges)
 
 
 def points(right: Rights, measure: str = "RA") -> Tensor:
@@ -63,13 +104,15 @@ def points(right: Rights, measure: str = "RA") -> Tensor:
 
 
 def lead(right: Mapping[str, Rights], one: str, other: str, measure: str = "RA") -> Tensor:
-    """By how many points `one` is ahead of `other` on each picture, (seeds, n)."""
-    return points(right[one], measure) - points(right[other], measure)
+    """By how many points `one` is ahead of `other` on each picture, (seeds, n), for the seeds that both have."""
+    both = [points(right[name], measure) for name in (one, other)]
+    return both[0][: len(both[1])] - both[1][: len(both[0])]
 
 
 def least_lead(leads: Sequence[Tensor], **draws: int) -> Interval:
-    """The smallest of several mean leads (seeds, n), trainings and pictures drawn alike for all."""
-    whole = torch.stack(list(leads))  # (leads, seeds, n)
+    """The smallest of several mean leads (seeds, n), trainings that all have and pictures drawn alike for all."""
+    fewest = min(len(part) for part in leads)
+    whole = torch.stack([part[:fewest] for part in leads])  # (leads, seeds, n)
 
     def effect(rows: Tensor, columns: Tensor) -> float:
         return whole[:, rows][:, :, columns].mean((1, 2)).min().item()
@@ -78,8 +121,9 @@ def least_lead(leads: Sequence[Tensor], **draws: int) -> Interval:
 
 
 def spread_shrinks(slf: Mapping[str, Rights], aff: Mapping[str, Rights], **draws: int) -> Interval:
-    """Largest less smallest RA of the robust methods in points: after SLF less after AFF."""
-    both = [torch.stack([points(right[name]) for name in ROBUST]) for right in (slf, aff)]  # (methods, seeds, n)
+    """Largest less smallest worst case of the robust methods in points: after SLF less after AFF, seeds of both."""
+    fewest = min(len(right[name]["WC"]) for right in (slf, aff) for name in ROBUST)
+    both = [torch.stack([points(right[name], "WC")[:fewest] for name in ROBUST]) for right in (slf, aff)]
 
     def effect(rows: Tensor, columns: Tensor) -> float:
         means = [part[:, rows][:, :, columns].mean((1, 2)) for part in both]
@@ -89,13 +133,14 @@ def spread_shrinks(slf: Mapping[str, Rights], aff: Mapping[str, Rights], **draws
 
 
 def missed_by_pgd(right: Mapping[str, Rights], **draws: int) -> Interval:
-    """Points that AutoAttack takes beyond PGD-20, the largest over the methods, on the pictures that both attack."""
+    """Points that AutoAttack takes beyond the worst case of PGD, the largest over the methods, on the same pictures."""
     gaps = []
     for found in right.values():
         many = found["AA"].shape[1]
-        gaps.append(100 * (found["RA"][:, :many].double() - found["AA"].double()))
+        gaps.append(100 * (found["WC"][:, :many].double() - found["AA"].double()))
     found = least_lead([-gap for gap in gaps], **draws)
-    return Interval(-found.estimate, -found.high, -found.low, n=found.n)
+    most = -found.low if found.estimate else 100 * wilson(0, found.n).high  # none of n is no proof of none at all
+    return Interval(-found.estimate + 0.0, -found.high + 0.0, most, n=found.n)
 
 
 def against_core(study: SelfATStudy, pictures: int = 16) -> float:
@@ -116,6 +161,32 @@ def against_core(study: SelfATStudy, pictures: int = 16) -> float:
         found = loss(same, index, torch.Generator().manual_seed(0))
         values.append(found["loss"].item())
     return abs(values[0] / values[1] - 1)
+
+
+def above_trivial(slf: Mapping[str, Rights], answer: Tensor, **draws: int) -> Interval:
+    """Worst case of ACL's encoder in points less that of an untrained one, or of one fixed answer if that is more.
+
+    answer: which test pictures (n,) are right for who always names the most frequent class; no attack changes it.
+    """
+    robust = points(slf["ACL"], "WC")
+    fixed = 100 * answer[: robust.shape[1]].double().expand_as(robust)
+    return least_lead([lead(slf, "ACL", "untrained", "WC"), robust - fixed], **draws)
+
+
+def only_uncounted(slf: Mapping[str, Rights], equal: Mapping[str, Rights], **draws: int) -> Interval:
+    """Smaller of DeACL's lead over ACL at equal epochs and of its lag at equal passes, in points of the worst case."""
+    return least_lead([lead(slf, "DeACL", "ACL", "WC"), lead(equal, "ACL", "DeACL", "WC")], **draws)
+
+
+def falls(histories: Sequence[Mapping[str, Tensor]], measure: str = "RA") -> float:
+    """By how many points an accuracy ends below its best along the way, mean over the trainings."""
+    curve = 100 * torch.stack([history[measure] for history in histories]).double().mean(0)
+    return float(curve.max() - curve[-1])
+
+
+def printed_gaps(printed: Mapping[str, float]) -> dict[str, float]:
+    """By how many points each method's printed number lies above ACL's."""
+    return {name: value - printed["ACL"] for name, value in printed.items() if name != "ACL"}
 
 
 def passes_by_formula(steps: int, rocl_steps: int) -> dict[str, dict[str, float]]:

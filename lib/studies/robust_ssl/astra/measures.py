@@ -16,9 +16,10 @@ from lib.models.dual_norm import route
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
 from lib.studies.robust_ssl.astra.attack import START, attack_by_actions
 from lib.studies.robust_ssl.astra.estimators import scores_of
-from lib.studies.robust_ssl.astra.reward import PAID, Weights, similarity
+from lib.studies.robust_ssl.astra.reward import PAID, Weights, similarity, view_rewards
 from lib.studies.robust_ssl.astra.strategy import (
     HEADS,
+    Actions,
     Ranges,
     adaptation,
     draw_actions,
@@ -105,10 +106,32 @@ def by_budget(losses: Found, weights: Weights = PAID) -> Tensor:
     return rewards_of(losses, weights).mean((1, 2)).T
 
 
-def strongest_less_next(rewards: Tensor) -> Tensor:
-    """Mean reward (of views (n, eps)) at the largest budget less the best of all smaller ones."""
-    means = rewards.mean(0)
-    return means[-1] - means[:-1].max()
+def largest_pays_most(rewards: Tensor) -> Tensor:
+    """For which views the largest budget pays more than any smaller one, of rewards (..., n, eps): (..., n) bool."""
+    return rewards[..., -1] > rewards[..., :-1].amax(-1)
+
+
+@torch.no_grad()
+def earned(
+    model: RoutedNetwork, strategy: nn.Module, views: Tensor, ranges: Ranges, repeats: int = 2, seed: int = 0
+) -> Found:
+    """Released reward (n,) of views (n, 3, S, S), the mean of `repeats` draws, from the same starts of the attack.
+
+    "own": under the actions that the strategy draws for them. "dealt": under the same actions, each given to a view
+    drawn at random; where the strategy fits the attack to the view, that earns less.
+    """
+    generator = Generator().manual_seed(seed)
+    found: dict[str, list[Tensor]] = {"own": [], "dealt": []}
+    with evaluating(model, strategy):
+        logits, clean = strategy(views), routed(model, views, "clean")
+        for repeat in range(repeats):
+            own = draw_actions(logits, generator, ranges)
+            dealt = Actions(own.index[torch.randperm(len(views), generator=generator)], ranges)
+            for name, actions in (("own", own), ("dealt", dealt)):
+                start = Generator().manual_seed(seed + 1 + repeat)
+                moved = attack_by_actions(model, views, actions, start)
+                found[name].append(view_rewards(clean, routed(model, moved, "adversarial"), temperature=TEMPERATURE))
+    return {name: torch.stack(parts).mean(0).cpu() for name, parts in found.items()}
 
 
 @torch.no_grad()

@@ -6,12 +6,15 @@ from torch import Tensor
 from lib.evaluation.effects import correlation, ranks
 from lib.evaluation.two_way_bootstrap import bootstrap_seeds_and_images
 from lib.interval import Interval
-from lib.studies.robust_ssl.astra.attack import Approach, attack_by_actions, passes_saved
+from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
+from lib.studies.robust_ssl.astra.attack import Approach, attack_by_actions
 from lib.studies.robust_ssl.astra.estimators import estimates
 from lib.studies.robust_ssl.astra.measures import rewards_of
 from lib.studies.robust_ssl.astra.reward import Weights
-from lib.studies.robust_ssl.astra.strategy import HEADS, FixedStrategy, draw_actions
+from lib.studies.robust_ssl.astra.strategy import HEADS, Actions, FixedStrategy, draw_actions
 from lib.studies.robust_ssl.astra.study import StrategyStudy
+from lib.studies.robust_ssl.joint_embedding_page import most_frequent
+from lib.training.passes import count_passes, forward_equivalents
 
 Found = dict[str, Tensor]
 ARM_NAMES = {
@@ -73,9 +76,10 @@ def likely_actions(losses: Found, weights: Weights, sharpness: float) -> Found:
 
 
 def ways_of_attack(study: StrategyStudy, batches: int = 4, seed: int = 0) -> Found:
-    """The same attacks in a shrinking and in a masked batch, random actions: "apart" (views,), "saved" (batches,).
+    """The same attacks in a shrinking and in a masked batch, random actions: "apart" and "saved" (batches,).
 
-    apart: share of each view's pixels that differ. saved: passes of the masked attack over those of the shrinking one.
+    apart: share of the pixels that differ. saved: passes of the masked attack over those of the shrinking one, both
+    counted by hooks.
     """
     model, ranges = study.arm_network("ASTrA"), study.ranges
     apart, saved = [], []
@@ -83,23 +87,41 @@ def ways_of_attack(study: StrategyStudy, batches: int = 4, seed: int = 0) -> Fou
         views = study.views_of(study.scale.drawn // 2, seed=seed + batch)
         draw = torch.Generator().manual_seed(seed + batch)
         actions = draw_actions(FixedStrategy(ranges)(views), draw, ranges)
-        both = [
-            attack_by_actions(model, views, actions, torch.Generator().manual_seed(seed), Approach(shrink=way))
-            for way in (True, False)
-        ]
-        apart.append(((both[0] - both[1]).abs() > 1e-6).flatten(1).double().mean(1).cpu())
-        saved.append(passes_saved(actions.steps))
-    return {"apart": torch.cat(apart), "saved": torch.tensor(saved, dtype=torch.float64)}
+        both = [counted_attack(model, views, actions, Approach(shrink=shrink), seed=seed) for shrink in (True, False)]
+        apart.append(((both[0][0] - both[1][0]).abs() > 1e-6).double().mean().cpu())
+        saved.append(both[1][1] / both[0][1])
+    return {"apart": torch.stack(apart), "saved": torch.tensor(saved, dtype=torch.float64)}
 
 
-def passes_along(study: StrategyStudy, arm: str, seed: int = 0) -> float:
-    """Forward-equivalents of a whole training for each picture of a batch, by the mean numbers of its iterations.
+def counted_attack(
+    model: RoutedNetwork, views: Tensor, actions: Actions, approach: Approach, seed: int = 0
+) -> tuple[Tensor, float]:
+    """The attacked views, and what the attack cost by hooks: forward passes, or as much, for each view."""
+    found: list[Tensor] = []
 
-    ACL: of page 18, by counted passes.
-    """
-    if arm == "ACL":
-        return study.steps_of(arm) * study.costs[arm]
-    history = study.arm(arm, seed)["history"]
-    drift = 4 * (history["mean steps"].double().mean() - torch.tensor(study.ranges.steps).double().mean())
-    fixed = study.arm_plan(arm).options.learnt.policy in ("fixed", "annealed")
-    return study.arm_steps(arm) * (study.arm_cost(arm) + (0.0 if fixed else float(drift)))
+    def attack() -> None:
+        found.append(attack_by_actions(model, views, actions, torch.Generator().manual_seed(seed), approach))
+
+    passes = count_passes(attack, [model.encoder.trunk.stem], len(views))
+    return found[0], forward_equivalents(passes)
+
+
+def constant_answer(study: StrategyStudy) -> Tensor:
+    """Which of the attacked test pictures (n,) bool are right for who always names the most frequent class."""
+    return most_frequent(study.objects)[: study.scale.attacked]
+
+
+def over_constant(right: Found, always: Tensor, measure: str = "WC") -> Tensor:
+    """Points of each picture (seeds, n) over those of one answer for all, which is right for the pictures `always`."""
+    return 100 * (right[measure].double() - always.double())
+
+
+def settled_alone(study: StrategyStudy, name: str) -> float:
+    """Entropy of a strategy of `ALONE` in the last tenth of its steps less that in the first, mean of heads, seeds."""
+    falls = []
+    for seed in study.scale.seeds:
+        history = study.alone(name, seed)["history"]
+        along = torch.stack([history[f"entropy {head}"] for head in HEADS]).double().mean(0)
+        tenth = max(1, len(along) // 10)
+        falls.append((along[-tenth:].mean() - along[:tenth].mean()).item())
+    return sum(falls) / len(falls)

@@ -8,7 +8,7 @@ from torch import Tensor
 from lib.errors import WorkbookError, choices
 from lib.losses.contrastive import nt_xent_rows
 
-CREDITS = ("batch", "view", "view with baseline")
+CREDITS = ("batch", "view", "view with baseline", "constant")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def similarity(clean: Tensor, attacked: Tensor, temperature: float = 0.5) -> Ten
 def credited(rewards: Tensor, credit: str = "batch") -> Tensor:
     """What each view's action is multiplied with (n,), of the views' own rewards (n,).
 
-    credit: "batch", the mean, for all (the release); "view", its own; "view with baseline", that less the others' mean.
+    credit: "batch", the mean, for all (the release); "view", its own; "view with baseline", that less the others' mean;
+    "constant", 1 for all: a control that knows nothing of the attack.
     """
     if credit not in CREDITS:
         raise WorkbookError(f"Credit is given by {choices(CREDITS)}, not by '{credit}': choose one.")
@@ -55,6 +56,8 @@ def credited(rewards: Tensor, credit: str = "batch") -> Tensor:
         return rewards.mean().expand(len(rewards))
     if credit == "view":
         return rewards
+    if credit == "constant":
+        return torch.ones_like(rewards)
     others = (rewards.sum() - rewards) / max(1, len(rewards) - 1)
     return rewards - others
 

@@ -12,10 +12,11 @@ from lib.errors import WorkbookError, choices
 from lib.studies.robust_ssl.adversarial.dynacl import DynACL
 from lib.studies.robust_ssl.adversarial.methods import ACL, SelfAdversarial
 from lib.studies.robust_ssl.adversarial.networks import RoutedNetwork
+from lib.studies.robust_ssl.adversarial.robustness import right_by_steps, rights_under
 from lib.studies.robust_ssl.adversarial.rocl import RoCL
-from lib.studies.robust_ssl.adversarial.study import SECONDS, SELF_AT_SIZES, SelfATStudy
+from lib.studies.robust_ssl.adversarial.study import LABEL_SHARES, SECONDS, SELF_AT_SIZES, SelfATStudy
 from lib.studies.robust_ssl.adversarial.training import SelfATPlan
-from lib.studies.robust_ssl.astra.measures import action_rewards, chosen, gradient_draws
+from lib.studies.robust_ssl.astra.measures import action_rewards, chosen, earned, gradient_draws
 from lib.studies.robust_ssl.astra.plugged import DynACLLearnt, RoCLLearnt
 from lib.studies.robust_ssl.astra.reward import Weights
 from lib.studies.robust_ssl.astra.strategy import Ranges
@@ -23,6 +24,7 @@ from lib.studies.robust_ssl.astra.training import (
     ASTrA,
     Strategy,
     StrategyAlone,
+    cost_of_iterations,
     step_cost,
     train_alone,
     train_with_strategy,
@@ -30,19 +32,23 @@ from lib.studies.robust_ssl.astra.training import (
 from lib.training.loop import Trained
 
 # Rows for `run.scale`, beside those that page 18 has too. The ranges of the actions are the release's from laptop on.
+# The strategy's rate: released 0.1 for 8800 steps; ten times that for the 150 that the laptop's trainings leave it.
 ASTRA_SIZES = {
     "budgets": per_profile([4, 8, 15], *3 * [list(range(3, 16))]),
     "iterations": per_profile([1, 2], *3 * [list(range(3, 15))]),
     "step_sizes": per_profile([1, 3], *3 * [list(range(1, 6))]),
-    "interval": per_profile(1, 10, 10, 10),
-    "candidates": per_profile([8], [4, 8, 12], [4, 8, 12], [4, 6, 8, 10, 12, 14]),
+    "attacked": per_profile(6, 2000, 4000, 10_000),  # more than page 18's: "as well" is asked within two points
+    "interval": per_profile(1, 4, 10, 10),
+    "strategy_rate": per_profile(1.0, 1.0, 1.0, 0.1),
+    "candidates": per_profile([8], [4, 8, 12, 15], [4, 8, 12, 15], [4, 6, 8, 10, 12, 15]),
     "candidate_steps": per_profile(1, 300, 1500, 8800),
     "alone_steps": per_profile(2, 150, 300, 1000),
     "alone_batch": per_profile(4, 32, 256, 512),
-    "alone_rate": per_profile(0.1, 0.1, 0.1, 0.1),
+    "alone_rate": per_profile(1.0, 1.0, 1.0, 1.0),
     "draws": per_profile(3, 40, 100, 100),
     "drawn": per_profile(4, 64, 256, 512),
     "shown": per_profile(6, 500, 2000, 2000),
+    "order_seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
 }
 PARTS = {  # as many steps for each: the source's ablation; "ACL" itself is page 18's
     "ACL + mixed": ("fixed", 0.5),
@@ -50,6 +56,7 @@ PARTS = {  # as many steps for each: the source's ablation; "ACL" itself is page
     "ASTrA": ("learnt", 0.5),
 }
 CONTROLS = ("uniform", "fixed", "annealed")  # as many passes as ASTrA, the mixed loss with all
+CLOSE = (ACL.name, "ASTrA", "uniform", "fixed")  # a verdict of "as well" stands on these: more trainings
 MENDED = "mended"  # ours: each view paid for itself less a baseline, and no shared seed
 PLUGGED: dict[str, tuple[type[SelfAdversarial], type[SelfAdversarial]]] = {
     "RoCL": (RoCL, RoCLLearnt),
@@ -60,7 +67,11 @@ ALONE = {  # what the reward asks for on an encoder that stays: weight of the si
     "released, r1 = 1": (1.0, "batch"),
     "mended": (0.0, "view with baseline"),
     "mended, r1 = 1": (1.0, "view with baseline"),
+    "paid a constant": (0.0, "constant"),  # what noise alone does
 }
+EARNING = ("released", "mended", "paid a constant")  # of `ALONE`: what each has learned is judged by its reward
+FEW_LABELS = ("ASTrA", ACL.name)
+OF_FACES = ("faces", "people", "expressions", "face_steps")  # rows of page 18's table that this page has no use for
 
 JUDGED = 2000  # forward passes, or as much, that AutoAttack needs for a picture, roughly: most fall to its first attack
 
@@ -92,10 +103,17 @@ class StrategyStudy(SelfATStudy):
         """Every arm that is judged: ACL of page 18, the parts, the controls, ours."""
         return (ACL.name, *PARTS, *CONTROLS, MENDED)
 
+    def seeds_of_arm(self, arm: str) -> list[int]:
+        """The seeds that an arm is trained from: `order_seeds` for those of `CLOSE`, one for what no verdict needs."""
+        if arm == "annealed":
+            return self.scale.seeds[:1]
+        return self.scale.order_seeds if arm in CLOSE else self.scale.seeds
+
     def strategy(self, policy: str = "learnt", **changes: object) -> Strategy:
         """A strategy at this scale."""
         s = self.scale
-        given = Strategy(policy, self.ranges, self.usual, every=s.interval, width=s.width, stem=s.stem)
+        size = {"width": s.width, "stem": s.stem}
+        given = Strategy(policy, self.ranges, self.usual, every=s.interval, rate=s.strategy_rate, **size)
         return replace(given, **changes)
 
     def arm_plan(self, arm: str) -> SelfATPlan:
@@ -127,10 +145,25 @@ class StrategyStudy(SelfATStudy):
         return step_cost(counts, learnt)
 
     def arm_steps(self, arm: str) -> int:
-        """Steps of an arm: of `CONTROLS` as many as cost what ASTrA costs."""
+        """Steps of an arm: of `CONTROLS` as many as cost what ASTrA's trainings have cost."""
         if arm not in CONTROLS:
             return self.scale.steps
-        return max(1, round(self.scale.steps * self.arm_cost("ASTrA") / self.arm_cost(arm)))
+        taken = sum(self.passes_along("ASTrA", seed) for seed in self.scale.seeds) / len(self.scale.seeds)
+        return max(1, round(taken / self.arm_cost(arm)))
+
+    def passes_along(self, arm: str, seed: int = 0) -> float:
+        """Forward-equivalents of a whole training for each picture of a batch, by the iterations that were drawn.
+
+        ACL: of page 18, by counted passes.
+        """
+        if arm == ACL.name:
+            return self.steps_of(arm) * self.costs[arm]
+        learnt = self.arm_plan(arm).options.learnt
+        if learnt.policy in ("fixed", "annealed"):
+            return self.arm_steps(arm) * self.arm_cost(arm)
+        drawn = self.arm(arm, seed)["history"]["mean steps"].double().mean()
+        more = drawn - torch.tensor(self.ranges.steps).double().mean()
+        return self.arm_steps(arm) * (self.arm_cost(arm) + cost_of_iterations(float(more), learnt))
 
     def arm(self, arm: str, seed: int = 0) -> Trained:
         """The training of an arm, read once in a session; ACL and plain methods of `PLUGGED` are page 18's."""
@@ -148,13 +181,15 @@ class StrategyStudy(SelfATStudy):
 
     @cached_property
     def candidate_accuracies(self) -> dict[int, float]:
-        """Robust accuracy on held-out pictures of short trainings under each of the `candidates`, budgets in 1/255."""
-        found = {}
+        """Worst case on held-out pictures after SLF of short trainings under each of the `candidates` (in 1/255)."""
+        images, labels = self.objects.part("held", self.scale.attacked)
+        judges = replace(self.judges, autoattacked=0)
+        models = []
         for eps in self.scale.candidates:
             plan = self.astra(self.strategy("fixed", action=(eps, *self.usual[1:])))
-            history = self.with_strategy(plan, self.scale.candidate_steps)["history"]
-            found[eps] = float(history["RA"][-1])
-        return found
+            models.append(self.linear(self.loaded(ACL, self.with_strategy(plan, self.scale.candidate_steps))))
+        right = self.for_each(rights_under, models, images, labels, judges)["WC"]
+        return dict(zip(self.scale.candidates, right.double().mean(1).tolist(), strict=True))
 
     @property
     def best_fixed(self) -> tuple[float, float, float]:
@@ -171,27 +206,28 @@ class StrategyStudy(SelfATStudy):
     def arm_strategy(self, arm: str = "ASTrA", seed: int = 0, new: bool = False) -> nn.Module:
         """The strategy network of an arm after its training, or as it began."""
         found = self.arm_plan(arm).options.learnt.network()
-        if not new:
-            found.load_state_dict(self.arm(arm, seed)["strategy"])
+        found.load_state_dict(self.arm(arm, seed)["begun" if new else "strategy"])
         return found.to(self.run.device).eval().requires_grad_(False)
 
     def classifiers(self, arm: str) -> list[nn.Module]:
         """SLF of an arm, one classifier a seed."""
         kind = {**{name: kinds[0] for name, kinds in PLUGGED.items()}, ACL.name: ACL}.get(arm)
         kind = kind or self.arm_plan(arm).method
-        return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.scale.seeds]
+        return [self.linear(self.loaded(kind, self.arm(arm, seed), seed)) for seed in self.seeds_of_arm(arm)]
 
     def judged_arm(self, arm: str) -> dict[str, Tensor]:
-        """Which test pictures an arm's classifiers name rightly: "SA", "RA" (seeds, n), "AA" (seeds, m) bool.
+        """Which test pictures an arm's classifiers name rightly: `rights_under`, stacked over the seeds.
 
         The controls, which no printed number stands beside, go without AutoAttack: m = 0.
         """
         return self.judged_robust(self.classifiers(arm), official=arm not in (*CONTROLS, MENDED))
 
     def judged_few(self, arm: str, share: float) -> dict[str, Tensor]:
-        """`judged_arm` of ACL or an arm of `PARTS` with that share of the labels, without AutoAttack."""
-        encoders = [self.loaded(ACL, self.arm(arm, seed), seed) for seed in self.scale.seeds]
-        return self.judged_robust([self.few_labels(encoder, share) for encoder in encoders], official=False)
+        """SA and RA of ACL or an arm of `PARTS` with that share of the labels, which each seed draws anew."""
+        models = [
+            self.few_labels(self.loaded(ACL, self.arm(arm, seed), seed), share, seed) for seed in self.scale.seeds
+        ]
+        return self.judged_robust(models, quick=True)
 
     def views_of(self, pictures: int, part: str = "held", seed: int = 0) -> Tensor:
         """Two views (2 pictures, 3, S, S) of the first pictures of a part, the first ones first."""
@@ -225,13 +261,50 @@ class StrategyStudy(SelfATStudy):
         if name not in ALONE:
             raise WorkbookError(f"Strategies learn alone as {choices(list(ALONE))}, not as '{name}': choose one.")
         s, (similarity, credit) = self.scale, ALONE[name]
-        shared = credit == "batch"
+        shared = credit != "view with baseline"
         learnt = self.strategy(
             credit=credit, weights=Weights(similarity), shared_seed=shared, every=1, rate=s.alone_rate
         )
         plan = self.plan_of_method(StrategyAlone, options=ASTrA.Options(learnt=learnt))
-        recipe = self.recipe(s.alone_steps, s.alone_batch, s.rate, seed=seed, schedule="constant")
+        recipe = self.recipe(s.alone_steps, s.alone_batch, self.tuned_rate(ACL.name), seed=seed, schedule="constant")
         return self.trained_anywhere(train_alone, self.arm_network("ASTrA", seed), self.pretraining(), plan, recipe)
+
+    def earned_by(self, arm: str = "ASTrA", new: bool = False) -> dict[str, Tensor]:
+        """`earned` on held-out views by an arm's strategies, as they ended or as they began, stacked over the seeds."""
+        strategies = {seed: self.arm_strategy(arm, seed, new) for seed in self.scale.seeds}
+        return self.earnings(arm, strategies)
+
+    def earned_alone(self, name: str) -> dict[str, Tensor]:
+        """The same by the strategies of `ALONE`, on the encoders that they have learned on."""
+        strategies = {}
+        for seed in self.scale.seeds:
+            strategies[seed] = self.arm_strategy("ASTrA", seed)
+            strategies[seed].load_state_dict(self.alone(name, seed)["strategy"])
+        return self.earnings("ASTrA", strategies)
+
+    def earnings(self, arm: str, strategies: dict[int, nn.Module]) -> dict[str, Tensor]:
+        """`earned` by a strategy for each seed on an arm's encoders, stacked."""
+        views = self.views_of(self.scale.shown)
+        found = [
+            self.run.kept(earned, self.arm_network(arm, seed), strategy, views, self.ranges)
+            for seed, strategy in strategies.items()
+        ]
+        return {key: torch.stack([part[key] for part in found]) for key in found[0]}
+
+    def judged_untrained(self) -> dict[str, Tensor]:
+        """`judged_arm` of encoders that were not trained."""
+        encoders = [self.robust_encoder("untrained", seed) for seed in self.scale.order_seeds]
+        return self.judged_robust([self.linear(encoder) for encoder in encoders], official=False)
+
+    def judged_tuned(self, arm: str) -> dict[str, Tensor]:
+        """`judged_arm` after AFF of ACL or of an arm of `PARTS`."""
+        return self.judged_robust([self.tuned_arm(arm, seed) for seed in self.scale.seeds])
+
+    def arm_by_steps(self, arm: str, seed: int = 0) -> Tensor:
+        """`by_steps` of an arm: (goals, lengths, n) bool."""
+        images, labels = self.objects.part("test", self.scale.watched)
+        model = self.linear(self.loaded(ACL, self.arm(arm, seed), seed))
+        return self.run.kept(right_by_steps, model, images, labels, self.lengths)
 
     def plan(self) -> dict[str, Callable[[], object]]:
         """Every training of page 19 by name, those that a verdict needs first; page 18's are in its own plan."""
@@ -242,16 +315,37 @@ class StrategyStudy(SelfATStudy):
         jobs["ASTrA candidates"] = lambda: self.candidate_accuracies
         for seed in self.scale.seeds:
             for arm in (*CONTROLS, MENDED):
-                jobs[f"ASTrA control {arm} {seed}"] = partial(self.arm, arm, seed)
+                if seed in self.seeds_of_arm(arm):
+                    jobs[f"ASTrA control {arm} {seed}"] = partial(self.arm, arm, seed)
+        for arm in (ACL.name, *PARTS, *CONTROLS):
+            for seed in self.seeds_of_arm(arm)[len(self.scale.seeds) :]:
+                jobs[f"ASTrA more {arm} {seed}"] = partial(self.arm, arm, seed)
         for seed in self.scale.seeds:
             for name in PLUGGED:
                 jobs[f"ASTrA in {name} {seed}"] = partial(self.arm, f"{name} + ASTrA", seed)
-        for name in ALONE:
-            jobs[f"ASTrA alone {name}"] = partial(self.alone, name)
-        for arm in PARTS:
-            jobs[f"ASTrA AFF {arm}"] = partial(self.tuned_arm, arm)
+        for seed in self.scale.seeds:
+            for name in ALONE:
+                jobs[f"ASTrA alone {name} {seed}"] = partial(self.alone, name, seed)
+        for seed in self.scale.seeds:
+            for arm in PARTS:
+                jobs[f"ASTrA AFF {arm} {seed}"] = partial(self.tuned_arm, arm, seed)
+        return jobs | self.judgements()
+
+    def judgements(self) -> dict[str, Callable[[], object]]:
+        """The costly part of judging, by name."""
+        jobs: dict[str, Callable[[], object]] = {}
         for arm in (*self.arms, *PLUGGED, *(f"{name} + ASTrA" for name in PLUGGED)):
             jobs[f"ASTrA judged {arm}"] = partial(self.judged_arm, arm)
+        for arm in (ACL.name, *PARTS):
+            jobs[f"ASTrA judged AFF {arm}"] = partial(self.judged_tuned, arm)
+        for arm in FEW_LABELS:
+            for share in LABEL_SHARES:
+                jobs[f"ASTrA judged with {share:.0%} of the labels {arm}"] = partial(self.judged_few, arm, share)
+        jobs["ASTrA judged untrained"] = self.judged_untrained
+        for arm in ("ASTrA", MENDED):
+            jobs[f"ASTrA earned by {arm}"] = partial(self.earned_by, arm)
+        for name in EARNING:
+            jobs[f"ASTrA earned alone {name}"] = partial(self.earned_alone, name)
         return jobs
 
     def minutes_of(self, name: str) -> float:
@@ -267,11 +361,15 @@ class StrategyStudy(SelfATStudy):
             passes = s.alone_steps * (2 * full - self.arm_cost("uniform")) * s.alone_batch
         elif word.startswith("AFF"):
             passes = s.tune_steps * (2 * self.tuning_steps + 7) * s.batch
+        elif word.startswith("earned"):
+            passes = 4 * 2 * s.shown * (2 * sum(s.iterations) / len(s.iterations) + 2) * len(s.seeds)
         elif word.startswith("judged"):
-            few = 0 if any(arm in word for arm in (*CONTROLS, MENDED)) else JUDGED * s.autoattacked
-            passes = (2 * s.pgd_steps * s.attacked + few) * len(s.seeds)
+            arm = word.split(" ", 1)[1]
+            few = 0 if arm in (*CONTROLS, MENDED, "untrained") or "labels" in word else JUDGED * s.autoattacked
+            steps = s.pgd_steps if "labels" in word else 3 * s.pgd_steps  # PGD, and twice as many on the margin
+            passes = (2 * steps * s.attacked + few) * len(self.seeds_of_arm(arm))
         else:
-            cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word else full
+            cost = self.arm_cost("ACL + mixed") if "ACL + mixed" in word or "more ACL" in word else full
             passes = s.steps * cost * s.batch
         return passes * SECONDS / 60
 
@@ -282,4 +380,5 @@ class StrategyStudy(SelfATStudy):
 
 def strategy_study_for(run: Run, **knobs: dict[str, object]) -> StrategyStudy:
     """The study at the run's scale, with its table and the page's own knobs shown."""
-    return StrategyStudy(run, run.scale(**SELF_AT_SIZES, **ASTRA_SIZES, **knobs))
+    shared = {name: sizes for name, sizes in SELF_AT_SIZES.items() if name not in OF_FACES}
+    return StrategyStudy(run, run.scale(**{**shared, **ASTRA_SIZES}, **knobs))

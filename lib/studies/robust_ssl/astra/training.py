@@ -4,6 +4,7 @@ plan = SelfATPlan(ASTrA, Sizes(), ASTrA.Options())
 trained = train_with_strategy(images, plan, recipe)
 """
 
+import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -92,7 +93,7 @@ class LearntAttack:
         """The strategy network, its turn, and the count of steps that says when it is due."""
         super().prepare(model, aids)
         own = self.given.learnt
-        self.strategy = own.network()
+        self.strategy = own.network(int(torch.randint(1 << 31, ())))  # of the training's seed
         self.register_buffer("step", torch.zeros((), dtype=torch.long))
         changes = {"optimiser": "lars", "rate": own.rate, "clip": own.clip, "weight_decay": 1e-6}
         learns = (Turn("strategy_loss", ("loss.strategy.",), changes),) if own.policy == "learnt" else ()
@@ -204,19 +205,20 @@ def train_with_strategy(
 ) -> Trained:
     """A network trained on images (n, 3, S, S) uint8: "weights" of the encoder, all of the "network", "history".
 
-    With "strategy", the weights of the strategy network.
+    With "strategy", the weights of the strategy network, and "begun", its first ones.
     """
     model = plan.model(recipe.seed).to(device)
-    loss = plan.loss(images, model)
+    loss = plan.loss(images, model, recipe.seed)
+    begun = copy.deepcopy(loss.strategy.state_dict())
     history = fit(model, loss, len(images), recipe, held_out=watch, label=f"training {plan.method.name}")
     found = {"weights": model.encoder.state_dict(), "network": model.state_dict(), "history": history}
-    return found | {"strategy": loss.strategy.state_dict()}
+    return found | {"strategy": loss.strategy.state_dict(), "begun": begun}
 
 
 def train_alone(model: RoutedNetwork, images: Tensor, plan: SelfATPlan, recipe: Recipe, device: str = "cpu") -> Trained:
     """A strategy that learns on a trained network, which stays: "strategy" and "history"."""
     model = model.to(device)
-    loss = plan.loss(images, model)
+    loss = plan.loss(images, model, recipe.seed)
     history = fit(model, loss, len(images), recipe, label=f"training {plan.method.name}")
     return {"strategy": loss.strategy.state_dict(), "history": history}
 
@@ -233,3 +235,9 @@ def step_cost(steps: Tensor, strategy: Strategy = Strategy()) -> float:
     if strategy.policy == "learnt":
         cost = cost + 2 + (2 * 3 + attack + 2 * 2) / strategy.every
     return float(cost)
+
+
+def cost_of_iterations(more: float, strategy: Strategy = Strategy()) -> float:
+    """What so many more iterations of the mean view add to `step_cost`."""
+    turns = 1 / strategy.every if strategy.policy == "learnt" else 0.0
+    return 2 * 2 * more * (1 + turns)

@@ -6,8 +6,16 @@ from torch import nn
 
 from lib.errors import WorkbookError
 from lib.studies.robust_ssl.adversarial.finetuning import FineTuning, RoutedClassifier, fine_tune, share_of
-from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder
-from lib.studies.robust_ssl.adversarial.robustness import Judges, RobustWatch, TunedWatch, right_after, rights_under
+from lib.studies.robust_ssl.adversarial.networks import OneRoute, RoutedEncoder, with_two_sets
+from lib.studies.robust_ssl.adversarial.robustness import (
+    GOALS,
+    Judges,
+    RobustWatch,
+    TunedWatch,
+    right_after,
+    right_by_steps,
+    rights_under,
+)
 from lib.studies.robust_ssl.adversarial.training import SELF_AT
 from lib.training import loop
 from lib.training.loop import Recipe
@@ -56,6 +64,7 @@ def test_a_share_takes_of_every_class():
     images, labels = share_of(pictures(), LABELS, 0.34)
     assert labels.bincount().tolist() == [1, 1, 1, 1]
     assert len(images) == 4
+    assert not torch.equal(images, share_of(pictures(), LABELS, 0.34, seed=1)[0])
     with pytest.raises(WorkbookError, match="give 10 % as 0.1"):
         share_of(pictures(), LABELS, 10)
 
@@ -77,12 +86,18 @@ def test_rights_never_rise_under_attack():
     model = nn.Sequential(nn.Flatten(), nn.Linear(768, 4)).eval()
     x = pictures().float() / 255
     labels = model(x).argmax(1)
-    found = rights_under(model, x, labels, Judges("8/255", 5, 6, 2, 2))
+    found = rights_under(model, x, labels, Judges("8/255", 5, 8, 10, 6, 2, 2))
     assert found["SA"].all()
-    assert not (found["AA"] & ~found["RA"][:6]).any()
-    assert found["AA"].shape == (6,)
+    assert len(found["SA"]) == COUNT
+    assert not (found["WC"] & ~found["RA"]).any()
+    assert not (found["AA"] & ~found["WC"][:6]).any()
+    assert (found["RA"].shape, found["WC"].shape, found["AA"].shape) == ((8,), (8,), (6,))
     assert right_after(model, x, labels, 0.0, 1).all()
-    assert rights_under(model, x, labels, Judges(steps=1, autoattacked=0))["AA"].shape == (0,)
+    quick = rights_under(model, x, labels, Judges(steps=1, margin=0, autoattacked=0))
+    assert len(quick["WC"]) == len(quick["AA"]) == 0
+    by_steps = right_by_steps(model, x, labels, (1, 10))
+    assert by_steps.shape == (len(GOALS), 2, COUNT)
+    assert (by_steps[:, 0].sum(1) >= by_steps[:, 1].sum(1)).all()  # more steps break more
 
 
 def test_watches_tell_shares():
@@ -92,3 +107,17 @@ def test_watches_tell_shares():
     model = RoutedClassifier(RoutedEncoder(SIZES, 2), 4).eval()
     assert TunedWatch(*data, 1)(model)["SA"] == 0.25  # zeros name the first class
     assert set(SELF_AT) == {"SimCLR", "RoCL", "ACL", "AdvCL", "DeACL", "DynACL"}
+
+
+def test_one_set_of_statistics_becomes_two_that_are_alike():
+    torch.manual_seed(0)
+    single = RoutedEncoder(SIZES, 1)
+    single.train()(pictures().float() / 255)  # statistics that are not those of a new network
+    single.eval()
+    both = with_two_sets(single)
+    x = pictures().float() / 255
+    assert all(torch.allclose(OneRoute(both, way)(x), single(x), atol=1e-6) for way in ("clean", "adversarial"))
+    assert len(both.state_dict()) > len(single.state_dict())
+    assert with_two_sets(both).state_dict().keys() == both.state_dict().keys()
+    triple = RoutedEncoder(SIZES, 3)
+    assert with_two_sets(triple).state_dict().keys() == triple.state_dict().keys()

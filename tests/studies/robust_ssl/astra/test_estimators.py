@@ -65,26 +65,21 @@ def test_unknown_credit_is_refused():
         estimates(*bandit(3), "luck")
 
 
-def noisier(common, n):
-    scores, rewards = bandit(100, n, common=common)
+def test_own_credit_is_far_less_noisy_in_a_large_batch():
+    scores, rewards = bandit(100, 40)
     released, ours = (estimates(scores, rewards, credit) for credit in ("batch", "view with baseline"))
-    return bootstrap(noise_ratio, released, ours, resamples=100)
+    assert noise_ratio(released, ours) > 100
 
 
-def test_the_critique_of_the_reward_can_hold_and_fail():
-    assert verdict("robust_ssl-c19c", noisier(5.0, 40)) == "supported"
-    assert verdict("robust_ssl-c19c", noisier(0.0, 2)) == "refuted"
+def left_to_baseline(common):
+    scores, rewards = bandit(100, 20, common=common)
+    found = [estimates(scores, rewards, credit) for credit in ("batch", "batch with baseline")]
+    return bootstrap(noise_ratio, *found, resamples=100)
 
 
 def test_the_critique_of_the_clean_loss_can_hold_and_fail():
-    scores, rewards = bandit(100, 20)
-
-    def shift(clean):
-        given = (estimates(scores, rewards - clean), estimates(scores, rewards))
-        return bootstrap(noise_ratio, *given, resamples=100)
-
-    assert verdict("robust_ssl-c19f", shift(5.0)) == "supported"
-    assert verdict("robust_ssl-c19f", shift(-5.0)) == "refuted"
+    assert verdict("robust_ssl-c19f", left_to_baseline(5.0)) == "supported"
+    assert verdict("robust_ssl-c19f", left_to_baseline(-0.5)) == "refuted"  # the clean loss was the best baseline
 
 
 def even(n=512):

@@ -2,26 +2,29 @@
 
 import pytest
 import torch
+from torch import nn
 
 from lib.attacks.budgets import Linf
 from lib.attacks.embeddings import nt_xent
 from lib.attacks.loop import ascend
 from lib.attacks.settings import PGD
 from lib.book.ledger import judge
-from lib.evaluation import bootstrap
+from lib.evaluation.two_way_bootstrap import over_seeds
 from lib.losses.contrastive import nt_xent_rows
 from lib.models.dual_norm import route
 from lib.papers import registered_claim
+from lib.studies.robust_ssl.astra.attack import attack_by_actions
 from lib.studies.robust_ssl.astra.measures import (
     action_rewards,
     by_budget,
     chosen,
+    earned,
     gradient_draws,
+    largest_pays_most,
     rewards_of,
-    strongest_less_next,
 )
-from lib.studies.robust_ssl.astra.reward import Weights, similarity
-from lib.studies.robust_ssl.astra.strategy import FixedStrategy, StrategyNetwork
+from lib.studies.robust_ssl.astra.reward import Weights, similarity, view_rewards
+from lib.studies.robust_ssl.astra.strategy import FixedStrategy, StrategyNetwork, draw_actions
 from lib.training.adversarial_contrast import routed
 from tests.studies.robust_ssl.astra.small import RANGES, draw, network, views
 
@@ -70,8 +73,38 @@ def test_what_a_strategy_prefers():
     assert (found["attacked"] != found["clean"]).all()
 
 
+def test_earnings_are_the_reward_of_the_attack_and_one_action_for_all_fits_nobody():
+    model, x = network(), views()
+    strategy = FixedStrategy(RANGES, (2, 2, 1))
+    found = earned(model, strategy, x, RANGES, repeats=1)
+    actions = draw_actions(strategy(x), draw(), RANGES)
+    moved = attack_by_actions(model, x, actions, draw(1))
+    with torch.no_grad():
+        paid = view_rewards(routed(model, x, "clean"), routed(model, moved, "adversarial"))
+    assert torch.allclose(found["own"], paid, atol=1e-5)
+    assert torch.equal(found["own"], found["dealt"])
+    weak = earned(model, FixedStrategy(RANGES, (0, 0, 0)), x, RANGES)
+    assert weak["own"].mean() < found["own"].mean()
+
+
+class ByBrightness(nn.Module):
+    """Attacks bright views hard and dark ones hardly."""
+
+    def forward(self, x):
+        bright = x.mean((1, 2, 3)) > 0.5
+        return tuple(torch.where(bright[:, None], 50.0, -50.0) * torch.linspace(-1, 1, k) for k in RANGES.sizes)
+
+
+def test_dealt_actions_are_those_of_other_views():
+    x = views()
+    x[:4] *= 0.2
+    found = earned(network(), ByBrightness(), x, RANGES, repeats=8)
+    assert not torch.allclose(found["own"], found["dealt"])
+    assert found["own"].shape == found["dealt"].shape == (8,)
+
+
 @pytest.mark.parametrize(("last", "word"), [(2.0, "supported"), (0.5, "refuted")])
 def test_the_critique_of_the_largest_budget_can_hold_and_fail(last, word):
-    rewards = torch.tensor([0.0, 1.0, last]) + 0.01 * torch.randn(50, 3, generator=draw())
-    found = bootstrap(strongest_less_next, rewards, resamples=200)
+    rewards = torch.tensor([0.0, 1.0, last]) + 0.01 * torch.randn(2, 200, 3, generator=draw())
+    found = over_seeds(largest_pays_most(rewards), resamples=200)
     assert judge((found.low, found.high), registered_claim("robust_ssl-c19e")) == word

@@ -39,6 +39,7 @@ def test_credit():
     assert credited(rewards).tolist() == [3, 3, 3]
     assert credited(rewards, "view").tolist() == [1, 2, 6]
     assert credited(rewards, "view with baseline").tolist() == [1 - 4, 2 - 3.5, 6 - 1.5]
+    assert credited(rewards, "constant").tolist() == [1, 1, 1]
     with pytest.raises(WorkbookError, match="Credit is given by"):
         credited(rewards, "luck")
 

@@ -7,7 +7,7 @@ from lib import cache
 from lib.book import run as book
 from lib.errors import WorkbookError
 from lib.studies.robust_ssl.astra import training as trainings
-from lib.studies.robust_ssl.astra.study import CONTROLS, PARTS, strategy_study_for
+from lib.studies.robust_ssl.astra.study import CLOSE, CONTROLS, PARTS, AskedArm, strategy_study_for
 from lib.training import loop
 
 
@@ -23,11 +23,18 @@ def test_controls_cost_what_astra_costs(study):
     study.scale.steps = 1000
     study.__dict__["candidate_accuracies"] = {4: 0.2, 8: 0.3, 12: 0.3}
     assert study.best_fixed == (8, 1, 2)
+    history = {"mean steps": torch.tensor([1.5, 1.5])}  # drawn evenly from 1 and 2
+    study.read |= {AskedArm("ASTrA", seed): {"history": history} for seed in study.scale.seeds}
     whole = study.arm_steps("ASTrA") * study.arm_cost("ASTrA")
     assert study.arm_steps("ASTrA") == study.arm_steps("ACL + mixed") == 1000
     for arm in CONTROLS:
         assert study.arm_steps(arm) * study.arm_cost(arm) == pytest.approx(whole, rel=0.01)
         assert study.arm_steps(arm) > 1000
+    fewer = study.arm_steps("uniform")
+    history["mean steps"] = torch.tensor([2.0, 2.0])  # the longest attack: two more passes a view, and for its turn
+    longer = study.passes_along("ASTrA")
+    assert longer == pytest.approx(whole + 1000 * 2 * 2 * 0.5 * (1 + 1 / study.scale.interval))
+    assert study.arm_steps("uniform") > fewer
 
 
 def test_arms_are_what_they_are_called(study):
@@ -49,13 +56,17 @@ def test_the_plan_begins_with_the_ablation_and_estimates_its_minutes(study):
     names = list(study.plan())
     assert names[:3] == [f"ASTrA {arm} 0" for arm in PARTS]
     assert names[6] == "ASTrA candidates"
-    assert {"ASTrA control mended 1", "ASTrA in RoCL 0", "ASTrA AFF ASTrA", "ASTrA judged DynACL + ASTrA"} <= set(names)
+    assert {"ASTrA control mended 1", "ASTrA in RoCL 0", "ASTrA AFF ASTrA 1", "ASTrA earned by mended"} <= set(names)
     assert all(study.minutes_of(name) > 0 for name in names)
+    study.scale.order_seeds = [0, 1, 2]
+    more = [name for name in study.plan() if " more " in name]
+    assert more == [f"ASTrA more {arm} 2" for arm in CLOSE]
+    assert "ASTrA control annealed 1" not in names  # no verdict stands on it
 
 
 def test_what_the_page_reads_is_kept_by_the_plan(study, monkeypatch):
     jobs = study.plan()
-    for name in ("ASTrA ASTrA 0", "ASTrA ASTrA 1", "ASTrA alone mended"):
+    for name in ("ASTrA ASTrA 0", "ASTrA ASTrA 1", "ASTrA alone mended 0"):
         jobs[name]()
     monkeypatch.setattr(trainings, "fit", lambda *given, **more: pytest.fail("a training"))
     found = study.preferred()

@@ -73,10 +73,27 @@ def test_the_strategy_learns_when_it_is_due_and_stays_otherwise():
     assert len(history["reward"]) == 1
     assert len(history["entropy eps"]) == 5
     never = train_with_strategy(pictures(), plan(every=99), recipe(5))
-    new = plan().loss(pictures(), plan().model()).strategy
+    new = plan().loss(pictures(), plan().model(), recipe().seed).strategy
     assert all(torch.equal(never["strategy"][name], weight) for name, weight in new.named_parameters())
     moved = [not torch.equal(found["strategy"][name], weight) for name, weight in new.named_parameters()]
     assert all(moved[-6:])  # the heads
+
+
+def test_each_training_has_a_strategy_of_its_own():
+    first, again, other = (train_with_strategy(pictures(), plan(), replace(recipe(1), seed=s)) for s in (0, 0, 1))
+    assert torch.equal(first["begun"]["heads.0.weight"], again["begun"]["heads.0.weight"])
+    assert not torch.equal(first["begun"]["heads.0.weight"], other["begun"]["heads.0.weight"])
+    assert torch.equal(first["begun"]["heads.0.weight"], first["strategy"]["heads.0.weight"])  # never due
+
+
+def test_a_clipped_gradient_does_not_hear_one_reward_for_all():
+    """Where every gradient is longer than the clip, a positive factor common to all views drops out."""
+    found = []
+    for credit in ("batch", "constant"):
+        model, loss = prepared(StrategyAlone, every=1, credit=credit, rate=1.0, clip=1e-6)
+        loop.fit(model, loss, 12, replace(recipe(4), schedule="constant"))
+        found.append({name: weight.clone() for name, weight in loss.strategy.named_parameters()})
+    assert all(torch.allclose(weight, found[1][name], atol=1e-5) for name, weight in found[0].items())
 
 
 class PaidForBudget(StrategyAlone):
