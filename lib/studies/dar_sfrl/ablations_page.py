@@ -341,7 +341,7 @@ def density_curves(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor, Ten
 
 def draw_overlap(axis: Axes, clean: Tensor, attacked: Tensor) -> None:
     """Draw the kernel densities of two sets of features (n, d) of one training, and what lies under both."""
-    places, p, q = density_curves(clean, attacked)
+    places, p, q = (part[::3] for part in density_curves(clean, attacked))  # smooth: fewer points draw the same
     axis.fill_between(places, torch.minimum(p, q), color=plots.SKY, alpha=0.4, linewidth=0, label="overlap")
     axis.plot(places, p, color=plots.BLUE, label="clean")
     axis.plot(places, q, color=plots.RED, linestyle="--", label="attacked")
