@@ -217,9 +217,9 @@ class DARStudy(Study):
         known = people if objective.target == "person" else None
         return self.trained_anywhere(train_dar, images, self.network(**changes), objective, recipe, known, None)
 
-    def restorer(self, seed: int = 0) -> nn.Module:
-        """The restorer of the main training, frozen, on the run's device."""
-        return self.network().loaded(self.dar(seed)).to(self.run.device)
+    def restorer(self, seed: int = 0, steps: int | None = None) -> nn.Module:
+        """The restorer of the main training, or of one stopped after `steps` iterations, frozen, on the run's device."""
+        return self.network().loaded(self.dar(seed, steps=steps)).to(self.run.device)
 
     @property
     def short_steps(self) -> int:
