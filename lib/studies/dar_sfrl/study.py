@@ -380,8 +380,10 @@ class DARStudy(Study):
         jobs["foreign surrogate"] = partial(self.classifier, "natural", FOREIGN)
         jobs["TRADES"] = partial(self.classifier, "TRADES")
         jobs["diffusion"] = self.diffusion
-        for name in ("PCL", "SimCLR", "MoCo", "baseline"):
-            jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
+        for seed in self.scale.seeds:
+            for name in ("SimCLR", "PCL", "MoCo"):
+                jobs[f"{name} {seed}"] = partial(self.self_supervised, name, seed)
+        jobs["baseline 0"] = partial(self.self_supervised, "baseline", 0)
         jobs["FaceCycle 0"] = partial(self.self_supervised, "FaceCycle", 0)
         for name in ROBUST:
             jobs[f"{name} 0"] = partial(self.self_supervised, name, 0)
