@@ -2,7 +2,9 @@
 
 The source does not say what stands for the residual there. Our reading, the simplest: the trunk's features go through
 two linear layers, one for the face and one for the noise, and the same losses are laid on what these give. Row A, the
-baseline, is the same network under L_face alone.
+baseline, is the same network under L_face alone. Views, temperature and head are SimCLR's: with PCL's crops of a sixth
+of the picture, its edges, its temperature of 0.07 and batch normalisation behind the head, this encoder learnt nothing
+in any training that we could afford.
 """
 
 from dataclasses import dataclass
@@ -12,13 +14,14 @@ import torch
 from torch import Generator, LongTensor, Tensor, nn
 
 from lib.errors import WorkbookError, choices
+from lib.models.encoders import projector
+from lib.studies.dar_sfrl.contrastive import FACE_CROPS
 from lib.studies.dar_sfrl.degradations import LEVELS, Degradations
 from lib.studies.dar_sfrl.encoders import FaceTrunk
 from lib.studies.dar_sfrl.losses import LossWeights, mean_square_cosine, mixed_nt_xent, mixing, noise_contrast
-from lib.studies.dar_sfrl.training import head
-from lib.studies.dar_sfrl.views import CROPS
 from lib.training.batches import pixels_of
 from lib.training.loop import Metrics
+from lib.transforms.views import Views
 
 CONTRASTS = ("face", "noise")
 NOCL = ("orthogonal", *CONTRASTS)
@@ -35,7 +38,7 @@ class Split(nn.Module):
         self.trunk = FaceTrunk(width)
         features = self.trunk.features_at(side)
         self.face, self.noise = (nn.Linear(features, features) for _ in range(2))
-        self.head = head(features, hidden, dim)
+        self.head = projector(features, hidden, dim)
         self.weights = LossWeights(2, epoch)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,12 +66,15 @@ class NoiseOrthogonal:
     """L_face + L_noise + L_orth of a `Split` on images (n, 3, S, S), uint8 or in [0,1], as the paper's recipe has them.
 
     L_face and L_noise on two views degraded alike, L_orth on whole degraded frames; dynamic weights of the contrasts.
-    losses: those that are summed; ("face",) is the baseline, whose noise layer then learns nothing.
+    losses: those that are summed; ("face",) is the baseline, whose noise layer then learns nothing. temperature: of
+    L_face.
     """
 
     images: Tensor
     losses: tuple[str, ...] = NOCL
     degradations: tuple[str, ...] = LEVELS
+    views: Views = FACE_CROPS
+    temperature: float = 0.2
 
     def __post_init__(self) -> None:
         """Refuse losses that do not exist."""
@@ -97,11 +103,12 @@ class NoiseOrthogonal:
     def contrasts(self, model: Split, x: Tensor, generator: Generator) -> Metrics:
         """L_face with interpolated negatives and L_noise, those that are summed, of two views degraded alike."""
         kind = self.degrade.draw(len(x), generator)
-        faces, noises = model(self.degrade(CROPS.pair(x, generator), kind.repeat(2), generator))
+        both = torch.cat([self.views(x, generator), self.views(x, generator)])
+        faces, noises = model(self.degrade(both, kind.repeat(2), generator))
         rows = len(faces)
         found = {}
         if "face" in self.losses:
-            found["face"] = mixed_nt_xent(faces, mixing(rows, rows - 2, generator))
+            found["face"] = mixed_nt_xent(faces, mixing(rows, rows - 2, generator), self.temperature)
         if "noise" in self.losses:
             found["noise"] = noise_contrast(noises, kind.to(x.device))
         return found

@@ -276,20 +276,20 @@ class DARStudy(Study):
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
     def ablation_training(self, name: str, seed: int = 0) -> Trained:
-        """The training of one of `ABLATIONS`, all with the same number of optimiser steps, batch and rate.
+        """The training of one of `ABLATIONS`, each on the sum of the losses that it keeps; L_mae is the printed norm.
 
-        Each steps on the sum of the losses that it keeps; L_mae in it is the printed norm.
+        Restorers take `short_steps`; the encoders of "baseline" and "no DAFR" learn slowly and train as long as SimCLR.
         """
         s = self.scale
         if name not in ABLATIONS:
             raise WorkbookError(f"The ablations are {choices(ABLATIONS)}, not '{name}': choose one.")
         if name in ("full", "no NOCL"):
             return self.short_training(seed, PAPER if name == "full" else PAPER.but(losses=("mae",)))
-        images, steps = self.faces[0], self.short_steps
+        images, steps = self.faces[0], s.ssl_steps
         with seeded(1000 + seed):  # by `seed` alone its trunk would begin as that of the surrogate does
-            model = Split(s.side, s.width, s.hidden, s.dim, epoch=max(1, len(images) // s.dar_batch))
+            model = Split(s.side, s.width, 2 * s.hidden, s.dim, epoch=max(1, len(images) // s.batch))
         loss = NoiseOrthogonal(images, ("face",) if name == "baseline" else NOCL)
-        recipe = self.recipe(steps, s.dar_batch, s.dar_rate, seed=seed, clip=1.0, warmup=steps // 20)
+        recipe = self.recipe(steps, s.batch, 1e-3, seed=seed, clip=1.0, warmup=steps // 20)
         return self.trained_anywhere(train_self_supervised, loss, model, recipe, None)
 
     def ablation(self, name: str, seed: int = 0) -> nn.Module:
@@ -369,7 +369,7 @@ class DARStudy(Study):
             for name, objective in {"sum norm": PAPER, "sum mean": SUMMED, "released": RELEASED}.items():
                 jobs[f"{name} {seed}"] = partial(self.short_training, seed, objective)
             for name in ABLATIONS[:3]:  # "full" is "sum norm"
-                word = f"short {name}" if name == "baseline" else name
+                word = f"contrast {name}" if name == "baseline" else name
                 jobs[f"{word} {seed}"] = partial(self.ablation_training, name, seed)
             jobs[f"L_mae alone {seed}"] = partial(self.short_training, seed, ALONE)
             for stages in (1, 2, 4, 5):  # three: "sum norm"
