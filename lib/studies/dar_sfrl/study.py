@@ -218,7 +218,7 @@ class DARStudy(Study):
         return self.trained_anywhere(train_dar, images, self.network(**changes), objective, recipe, known, None)
 
     def restorer(self, seed: int = 0, steps: int | None = None) -> nn.Module:
-        """The restorer of the main training, or of one stopped after `steps` iterations, frozen, on the run's device."""
+        """The restorer of the main training, or of one of `steps` iterations, frozen, on the run's device."""
         return self.network().loaded(self.dar(seed, steps=steps)).to(self.run.device)
 
     @property

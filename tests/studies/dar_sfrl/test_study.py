@@ -102,22 +102,10 @@ def test_short_trainings_have_as_many_optimiser_steps(study):
 
 def test_the_plan_trains_twice_what_verdicts_are_about_and_rivals_once(study):
     names = list(study.plan())
-    twice = (
-        "DAR",
-        "sum norm",
-        "released",
-        "no NOCL",
-        "L_mae alone",
-        "no DAFR",
-        "contrast baseline",
-        "SimCLR",
-        "PCL",
-        "MoCo",
-        "K 2",
-        "M LSTM",
-    )
+    restorers = ("DAR", "sum norm", "released", "no NOCL", "L_mae alone", "K 2", "M LSTM")
+    twice = (*restorers, "no DAFR", "contrast baseline", "SimCLR", "PCL", "MoCo")
     assert {f"{name} {seed}" for name in twice for seed in (0, 1)} <= set(names)
-    once = ("PCL", "SimCLR", "MoCo", "baseline", "RoCL", "ACL", "FaceCycle", "FRA")
+    once = ("baseline", "RoCL", "ACL", "FaceCycle", "FRA")
     assert {f"{name} 0" for name in once} <= set(names)
     assert not {f"{name} 1" for name in once} & set(names)
     assert names[:2] == ["DAR 0", "DAR 1"]
