@@ -28,21 +28,14 @@ from lib.studies.robust_ssl.adversarial.strength import Strength
 from lib.studies.robust_ssl.adversarial.training import SELF_AT, SelfATPlan, self_at, step_passes, train_self_at
 from lib.studies.robust_ssl.networks import Sizes
 from lib.studies.robust_ssl.probes import ProbeRecipe, features_of, fit_probe, probe_from
-from lib.studies.robust_ssl.study import DECAY, SSLStudy
+from lib.studies.robust_ssl.study import DECAY, SIZES, SSLStudy
 from lib.training.loop import Recipe, Trained
 from lib.training.passes import forward_equivalents
 
-# Rows for `run.scale`, the same on both pages. The source: ResNet-18 of width 64, 1000 epochs of CIFAR-10.
-SELF_AT_SIZES = {
-    "side": per_profile(32, 32, 32, 32),
-    "learn": per_profile(60, 20_000, 45_000, 45_000),
-    "held": per_profile(30, 3000, 5000, 5000),
-    "test": per_profile(30, 4000, 10_000, 10_000),
-    "faces": per_profile(60, 12_000, 50_000, 200_000),
-    "people": per_profile(10, 100, 100, 500),
-    "expressions": per_profile(60, 8000, 28_000, 28_000),
-    "width": per_profile(4, 8, 64, 64),
-    "stem": per_profile("half", "half", "small", "small"),
+# Rows for `run.scale`, the same on both pages; those of `SHARED` are the rows of pages 15 to 17.
+# The source: ResNet-18 of width 64, 1000 epochs of CIFAR-10.
+SHARED = ("side", "learn", "held", "test", "faces", "people", "expressions", "width", "stem", "probe_steps", "seeds")
+SELF_AT_SIZES = {name: SIZES[name] for name in SHARED} | {
     "hidden": per_profile(16, 256, 512, 512),
     "dim": per_profile(8, 128, 512, 512),
     "batch": per_profile(16, 128, 512, 512),
@@ -62,8 +55,6 @@ SELF_AT_SIZES = {
     "pgd_steps": per_profile(1, 20, 20, 20),
     "aa_iterations": per_profile(1, 100, 100, 100),
     "aa_queries": per_profile(2, 5000, 5000, 5000),
-    "probe_steps": per_profile(3, 100, 100, 100),
-    "seeds": per_profile([0, 1], [0, 1], [0, 1, 2], [0, 1, 2]),
     "order_seeds": per_profile([0, 1], [0, 1, 2], [0, 1, 2], [0, 1, 2]),
 }
 SECONDS = 8e-5  # of one processor thread for a picture's forward pass through the laptop's network
