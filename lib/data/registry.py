@@ -165,17 +165,17 @@ SETS = {
 FROM_00 = ("00", "01", "02", "03", "04", "05", "06", "07", "08")
 # The pages that touch a set; a test derives the same from the pages and their studies.
 PAGES = {
-    "procedural": (*FROM_00, "09", "10", "11"),
+    "procedural": (*FROM_00, "09", "10", "11", "15"),
     "digits": ("12", "13", "14"),
-    "lfw": (*FROM_00, "09", "10", "11"),
+    "lfw": (*FROM_00, "09", "10", "11", "15"),
     "london": (*FROM_00, "09"),
     "cfp": ("05", "10"),
-    "celeba_sub": ("04", "07", "08", "09", "10", "11"),
-    "fer2013": ("09", "10", "11"),
+    "celeba_sub": ("04", "07", "08", "09", "10", "11", "15"),
+    "fer2013": ("09", "10", "11", "15"),
     "att": ("05",),
     "talfw": ("05",),
     "facescrub": ("05",),
-    "cifar10": ("12", "13", "14"),
+    "cifar10": ("12", "13", "14", "15"),
     "tiny_imagenet": ("14",),
 }
 

@@ -191,6 +191,8 @@ def test_the_table_of_pages_is_what_the_pages_load():
         "shown_faces(": ("london",),
         "dar.page_study(": ("lfw", "celeba_sub", "fer2013"),
         "dar.DARStudy(": ("lfw", "celeba_sub", "fer2013"),
+        "ssl.study_for(": ("cifar10",),
+        'domain="faces"': ("lfw", "celeba_sub", "fer2013"),
     }
     found = {}
     for path in NOTEBOOKS.glob("*.ipynb"):
