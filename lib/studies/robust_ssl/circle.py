@@ -67,8 +67,12 @@ def on_circle(count: int) -> Tensor:
 
 
 def resultant(places: Tensor) -> Tensor:
-    """Length of the mean of unit vectors (..., n, 2): 0 spread or opposite, 1 all in one place."""
-    return places.mean(-2).norm(dim=-1)
+    """Length of the mean of unit vectors (..., n, 2) at doubled angles: 0 spread, 1 in one place or two opposite ones.
+
+    A loss that only attracts may leave two opposite heaps, whose plain mean is as short as that of a full circle.
+    """
+    x, y = places.unbind(-1)
+    return torch.stack([x.square() - y.square(), 2 * x * y], -1).mean(-2).norm(dim=-1)
 
 
 def move(

@@ -35,7 +35,8 @@ class Settings:
     """What families share: temperatures as the papers have them, sizes of queue and small crops, teacher's momentum.
 
     small: views of a quarter of the pixels beside the two whole ones, for SwAV and DINO. momentum: of the slow copy at
-    the start; MoCo's stays there.
+    the start; MoCo's stays there. codes: of SwAV's Sinkhorn; at its paper's 0.05 a small network may stay at the
+    uniform answer, a loss of ln K, for which the release advises a lower value.
     """
 
     queue: int = 4096
@@ -44,6 +45,7 @@ class Settings:
     simclr: float = 0.5
     moco: float = 0.2
     swav: float = 0.1
+    codes: float = 0.015
     sharp: float = 0.04
     soft: float = 0.1
     barlow: float = 5e-3
@@ -261,7 +263,7 @@ class SwAV(MultiCrop):
         """Without Sinkhorn the codes are softmaxes, which nothing keeps apart."""
         scores = self.cosines(model, whole, small)
         iterations = 0 if self.lacks("Sinkhorn") else 3
-        return {"loss": swapped_prediction(scores, self.given.swav, iterations=iterations, whole=2)}
+        return {"loss": swapped_prediction(scores, self.given.swav, self.given.codes, iterations, whole=2)}
 
     @classmethod
     @torch.no_grad()

@@ -158,7 +158,8 @@ def lightly_loss(method: str, model: nn.Module, loss: Family, first: Tensor, sec
         mean = (cosine(guesses[0], targets[1]) + cosine(guesses[1], targets[0])) / 2
         return 2 + 2 * mean if method == "BYOL" else mean
     if method == "SwAV":
-        return lightly.SwaVLoss(temperature=given.swav)(list(model.cosines(both).chunk(2)), [])
+        theirs = lightly.SwaVLoss(temperature=given.swav, sinkhorn_epsilon=given.codes)
+        return theirs(list(model.cosines(both).chunk(2)), [])
     if method == "DINO":
         theirs = lightly.DINOLoss(len(model.prototypes), teacher_temp=given.sharp, student_temp=given.soft)
         teacher = list(loss.slow.model.cosines(both).chunk(2))
@@ -176,7 +177,7 @@ def circle_grid(steps: int, frames: int = 10, seed: int = 0) -> dict[str, Tensor
 
 
 def circle_lengths(steps: int, seeds: int = 3) -> dict[str, Tensor]:
-    """Length of the mean of the points at the end, (seeds,): every family with all parts and without its first."""
+    """`resultant` of the points at the end, (seeds,): every family with all parts and without its first."""
     cases = [case for method, part in FIRST_PARTS for case in ((method, None), (method, part))]
     return {
         f"{method} / {part or 'all parts'}": torch.stack(

@@ -55,6 +55,7 @@ TRAINED_ON_FACES = ("SimCLR", "BYOL", "DINO", "VICReg")
 ONCE = (("MoCo", "momentum encoder"), ("SimSiam", "predictor"), ("DINO", "sharpening"), ("DINO", "EMA"))
 OBJECT_TASKS = ("objects", "five")
 FACE_TASKS = ("identity", "expression")
+SLOW = ("DINO",)  # hardly begun after `short_steps`, with all its parts: its collapse runs take `steps`
 DECAY = 1e-4  # of the weights, in every training
 WATCHED = 1000  # held-out pictures on which collapse is watched
 # DINO's p and |c|, which are the library's too; "released" has those of SimCLR's file. All keep the page's own colours.
@@ -168,10 +169,10 @@ class SSLStudy(Study):
     ) -> Trained:
         """The training of one of `METHODS`. views: two random ones of each picture. rate: None for the tuned one.
 
-        Encoders of faces, and those without a part, take as many steps as `domain_steps` and `short_steps` say.
+        Encoders of faces take `domain_steps`, those without a part as many as `collapse_steps` says.
         """
         steps = self.scale.steps if domain == "objects" else self.scale.domain_steps
-        steps = self.scale.short_steps if without else steps
+        steps = self.collapse_steps(method) if without else steps
         return self.trained(Asked(steps, method, seed, views, domain, without, rate))
 
     def trained(self, asked: Asked) -> Trained:
@@ -184,9 +185,13 @@ class SSLStudy(Study):
             self.read[asked] = self.trained_anywhere(train_family, images, plan, recipe, watch)
         return self.read[asked]
 
+    def collapse_steps(self, method: str) -> int:
+        """Steps of the runs that show a family's collapse: `short_steps`, and for those of `SLOW` `steps`."""
+        return self.scale.steps if method in SLOW else self.scale.short_steps
+
     def short(self, method: str, seed: int = 0, without: str | None = None) -> Trained:
-        """A short training with all parts, or without one: what the collapse runs compare."""
-        return self.trained(Asked(self.scale.short_steps, method, seed, without=without))
+        """A training of `collapse_steps` with all parts, or without one: what the collapse runs compare."""
+        return self.trained(Asked(self.collapse_steps(method), method, seed, without=without))
 
     def of_length(self, steps: int, seed: int = 0, views: AnyViews = STANDARD) -> Trained:
         """SimCLR trained for so many steps: page 17 asks whether a gain has settled."""

@@ -19,6 +19,9 @@ def test_points_turn_on_their_circle():
 def test_the_resultant_tells_collapse_from_spread():
     assert resultant(on_circle(12)).item() == pytest.approx(0, abs=1e-6)
     assert resultant(on_circle(1).expand(7, 2)).item() == pytest.approx(1)
+    assert resultant(torch.tensor([[0.6, 0.8], [-0.6, -0.8]])).item() == pytest.approx(1)  # two opposite heaps
+    quarter = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    assert resultant(quarter).item() == pytest.approx(0, abs=1e-6)  # doubled, they lie opposite
 
 
 def test_negatives_spread_points_that_collapse_without_them():

@@ -48,7 +48,7 @@ def test_swav_is_lightlys_with_a_small_crop():
     small = first[:, :, ::2, ::2]
     twin = copy.deepcopy(model)
     whole = list(twin.cosines(torch.cat([first, second])).chunk(2))
-    wanted = lightly_losses().SwaVLoss()(whole, [twin.cosines(small)])
+    wanted = lightly_losses().SwaVLoss(sinkhorn_epsilon=SETTINGS.codes)(whole, [twin.cosines(small)])
     found = loss.of_crops(model, [first, second], [small])["loss"]
     assert found.item() == pytest.approx(wanted.item(), rel=1e-4)
 
@@ -163,8 +163,8 @@ def test_without_sinkhorn_the_codes_are_softmaxes():
     scores = copy.deepcopy(model).cosines(torch.cat([first, second])).chunk(2)
     logs = [(part / 0.1).log_softmax(1) for part in scores]
     for codes, same in (
-        (((part / 0.05).softmax(1) for part in scores), True),
-        ((sinkhorn(part) for part in scores), False),
+        (((part / SETTINGS.codes).softmax(1) for part in scores), True),
+        ((sinkhorn(part, SETTINGS.codes) for part in scores), False),
     ):
         one, other = codes
         wanted = -((one * logs[1]).sum(1).mean() + (other * logs[0]).sum(1).mean()) / 2
