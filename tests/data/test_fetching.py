@@ -192,6 +192,7 @@ def test_the_table_of_pages_is_what_the_pages_load():
         "dar.page_study(": ("lfw", "celeba_sub", "fer2013"),
         "dar.DARStudy(": ("lfw", "celeba_sub", "fer2013"),
         "ssl.study_for(": ("cifar10",),
+        "ssl.SSLStudy(": ("cifar10",),
         'domain="faces"': ("lfw", "celeba_sub", "fer2013"),
     }
     found = {}
