@@ -171,6 +171,7 @@ from lib.studies.robust_ssl.circle import (
     move,
     on_circle,
     resultant,
+    winding,
 )
 from lib.studies.robust_ssl.collapse_measures import (
     CASES,
@@ -312,8 +313,8 @@ from lib.studies.robust_ssl.families import (
 )
 from lib.studies.robust_ssl.joint_embedding_page import (
     against_lightly,
+    circle_ends,
     circle_grid,
-    circle_lengths,
     domain_rights,
     earned,
     least_gain,
@@ -503,8 +504,8 @@ __all__ = [
     "case_table",
     "chained_in_place",
     "checked",
+    "circle_ends",
     "circle_grid",
-    "circle_lengths",
     "clamped_as_pixels",
     "clean",
     "climb",
@@ -659,5 +660,6 @@ __all__ = [
     "view_costs",
     "view_rewards",
     "ways_of_attack",
+    "winding",
     "won_back",
 ]

@@ -75,6 +75,16 @@ def resultant(places: Tensor) -> Tensor:
     return torch.stack([x.square() - y.square(), 2 * x * y], -1).mean(-2).norm(dim=-1)
 
 
+def winding(places: Tensor) -> Tensor:
+    """How often points (..., n, 2), in the order of their pictures' angles, go around the circle: whole numbers.
+
+    A loss that pulls neighbours together shortens the loop, but cannot undo a turn without tearing it.
+    """
+    angles = torch.atan2(places[..., 1], places[..., 0])
+    steps = angles.roll(-1, -1) - angles
+    return (torch.atan2(steps.sin(), steps.cos()).sum(-1) / (2 * torch.pi)).round()
+
+
 def move(
     method: str, without: str | None = None, seed: int = 0, steps: int = 300, frames: int = 30, rate: float = 1e-2
 ) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.interval import Interval
-from lib.studies.robust_ssl.circle import move, resultant
+from lib.studies.robust_ssl.circle import move
 from lib.studies.robust_ssl.collapse_measures import CASES, FIRST_PARTS, over_draws
 from lib.studies.robust_ssl.families import METHODS, Family
 from lib.studies.robust_ssl.networks import SupervisedNetwork
@@ -176,12 +176,12 @@ def circle_grid(steps: int, frames: int = 10, seed: int = 0) -> dict[str, Tensor
     return found
 
 
-def circle_lengths(steps: int, seeds: int = 3) -> dict[str, Tensor]:
-    """`resultant` of the points at the end, (seeds,): every family with all parts and without its first."""
+def circle_ends(steps: int, seeds: int = 3) -> dict[str, Tensor]:
+    """The points (seeds, points, 2) at the end: every family with all parts and without its first."""
     cases = [case for method, part in FIRST_PARTS for case in ((method, None), (method, part))]
     return {
         f"{method} / {part or 'all parts'}": torch.stack(
-            [resultant(move(method, part, seed, steps, frames=1)["places"][-1]) for seed in range(seeds)]
+            [move(method, part, seed, steps, frames=1)["places"][-1] for seed in range(seeds)]
         )
         for method, part in cases
     }

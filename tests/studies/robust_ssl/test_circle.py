@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lib.errors import WorkbookError
-from lib.studies.robust_ssl.circle import Turned, move, on_circle, resultant
+from lib.studies.robust_ssl.circle import Turned, move, on_circle, resultant, winding
 from lib.studies.robust_ssl.families import METHODS, REMOVALS
 
 
@@ -14,6 +14,13 @@ def test_points_turn_on_their_circle():
     angles = torch.atan2(turned[:, 1], turned[:, 0]) - torch.atan2(points[:, 1], points[:, 0])
     drawn = 0.3 * torch.randn(8, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(torch.remainder(angles - drawn + 1, 2 * torch.pi), torch.ones(8), atol=1e-5)
+
+
+def test_the_winding_counts_turns():
+    around = on_circle(12)
+    once, back, nowhere = winding(torch.stack([around, around.flip(0), on_circle(1).expand(12, 2)])).tolist()
+    assert (once, back, nowhere) == (1, -1, 0)
+    assert winding(torch.cat([around[::2], around[::2]])).item() == 2
 
 
 def test_the_resultant_tells_collapse_from_spread():

@@ -94,8 +94,8 @@ def test_grids_name_every_case():
     assert all(angles.shape == (3, 24) for angles in grid.values())
 
 
-def test_lengths_are_those_of_several_first_weights():
-    lengths = page.circle_lengths(1, seeds=2)
-    assert len(lengths) == 2 * len(METHODS)
-    assert all(found.shape == (2,) for found in lengths.values())
-    assert lengths["SimCLR / negatives"][0] != lengths["SimCLR / negatives"][1]
+def test_ends_are_those_of_several_first_weights():
+    ends = page.circle_ends(1, seeds=2)
+    assert len(ends) == 2 * len(METHODS)
+    assert all(found.shape == (2, 24, 2) for found in ends.values())
+    assert not torch.equal(*ends["SimCLR / negatives"])
