@@ -59,12 +59,19 @@ def intervals_of(errors: Errors, values: Tensor) -> list[Interval]:
 
 
 def scatter_corruptions(axis: Axes, across: Tensor, up: Tensor) -> None:
-    """Draw the nineteen corruptions as named points (19,) in the book's order, marked by their family."""
+    """Draw the nineteen corruptions (19,), in the book's order, by their ranks: named points, marked by their family.
+
+    Ranks, since correlations of ranks are judged; and so each corruption has a line, and its name, for itself.
+    """
+    ranks = torch.stack([across, up]).argsort(1).argsort(1) + 1
     for index, (kind, names) in enumerate([*FAMILIES.items(), ("four more", EXTRA)]):
         style = {"color": plots.COLOURS[index], "marker": plots.MARKERS[index]}
-        rows = [ALL.index(name) for name in names]
-        axis.scatter(across[rows], up[rows], label=kind, **style)
-    name_points(axis, torch.stack([across, up], 1).double(), [name.replace("_", " ") for name in ALL])
+        axis.scatter(*ranks[:, [ALL.index(name) for name in names]], label=kind, **style)
+    for name, place in zip(ALL, ranks.T.tolist(), strict=True):
+        side = 1 if place[0] <= len(ALL) // 2 else -1
+        text = {"textcoords": "offset points", "xytext": (5 * side, 0), "va": "center", "fontsize": 9}
+        axis.annotate(name.replace("_", " "), place, ha="left" if side > 0 else "right", **text)
+    axis.set(xlim=(0, len(ALL) + 1), ylim=(0, len(ALL) + 1), xticks=(1, 5, 10, 15, 19), yticks=(1, 5, 10, 15, 19))
 
 
 def name_points(axis: Axes, points: Tensor, names: list[str]) -> None:

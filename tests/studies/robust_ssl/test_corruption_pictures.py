@@ -11,11 +11,11 @@ from lib.studies.robust_ssl.corruptions_page import ALL, PRINTED_AS
 
 def test_every_corruption_is_drawn_once():
     axis = plots.panels()[1][0, 0]
-    pictures.scatter_corruptions(axis, torch.arange(19.0), torch.arange(19.0).flip(0))
+    pictures.scatter_corruptions(axis, torch.arange(19.0).square(), torch.arange(19.0).flip(0))
     assert [len(part.get_offsets()) for part in axis.collections] == [3, 4, 4, 4, 4]
     assert {text.get_text() for text in axis.texts} == {name.replace("_", " ") for name in ALL}
     places = {text.get_text(): text.xy for text in axis.texts}
-    assert list(places["saturate"]) == [ALL.index("saturate"), 18 - ALL.index("saturate")]
+    assert list(places["saturate"]) == [ALL.index("saturate") + 1, 19 - ALL.index("saturate")]  # ranks from 1
 
 
 def test_names_of_close_points_take_different_corners():
