@@ -28,7 +28,7 @@ def test_an_empty_root(root):
         "embedded", "embedded", "download", "ask", "download"]  # fmt: skip
     assert status["second recogniser"] == "ask"
     assert status["face detector"] == "found"
-    assert row(table, "celeba_sub")["pages"] == "04, 07-11, 15"
+    assert row(table, "celeba_sub")["pages"] == "04, 07-11, 15, 17"
     assert healthy(table)
     assert main(["doctor"]) == 0
 

@@ -194,6 +194,7 @@ def test_the_table_of_pages_is_what_the_pages_load():
         "ssl.study_for(": ("cifar10",),
         "ssl.SSLStudy(": ("cifar10",),
         'domain="faces"': ("lfw", "celeba_sub", "fer2013"),
+        "ssl.faces_under(": ("lfw", "celeba_sub", "fer2013"),
     }
     found = {}
     for path in NOTEBOOKS.glob("*.ipynb"):
