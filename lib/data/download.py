@@ -86,6 +86,21 @@ def _copy(response: object, out: object, label: str, total: int | None) -> None:
         bar.close()
 
 
+def extract_tar(packed: tarfile.TarFile, folder: Path) -> None:
+    """All members of a tar archive into a folder, which none of them may leave.
+
+    Python before 3.11.4 has no filter for that; there plain files and folders inside are all that is taken.
+    """
+    if hasattr(tarfile, "data_filter"):
+        packed.extractall(folder, filter="data")
+        return
+    for member in packed.getmembers():
+        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+        if not inside or not (member.isfile() or member.isdir()):
+            raise tarfile.ExtractError(f"'{member.name}' is no plain file inside the archive")
+    packed.extractall(folder)
+
+
 def unpack(archive: Path, folder: Path, inside: str) -> None:
     """The folder `inside` a tar or zip archive as `folder`, there only when it is whole; the archive is removed."""
     mark = f".unpack-{folder.name}-"
@@ -98,7 +113,7 @@ def unpack(archive: Path, folder: Path, inside: str) -> None:
                 packed.extractall(scratch)
         else:
             with tarfile.open(archive) as packed:
-                packed.extractall(scratch, filter="data")
+                extract_tar(packed, scratch)
         (scratch / inside).replace(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

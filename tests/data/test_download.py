@@ -70,6 +70,18 @@ def test_unpacking_is_all_or_nothing(tmp_path):
     assert not list(tmp_path.glob(".unpack*"))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of later versions, which have the filter
+def test_an_older_python_takes_only_what_stays_inside(tmp_path, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    (tmp_path / "a.tgz").write_bytes(tar({"inner/1.txt": "one"}))
+    unpack(tmp_path / "a.tgz", tmp_path / "a", "inner")
+    assert (tmp_path / "a/1.txt").read_text() == "one"
+    (tmp_path / "b.tgz").write_bytes(tar({"inner/1.txt": "one", "../out.txt": "two"}))
+    with pytest.raises(tarfile.ExtractError, match="out.txt"):
+        unpack(tmp_path / "b.tgz", tmp_path / "b", "inner")
+    assert not list(tmp_path.rglob("out.txt")) and not (tmp_path / "b").exists()
+
+
 def test_a_killed_transfer_leaves_nothing_under_the_name(server, tmp_path):
     """The process dies in the middle of an answer."""
     url = server.add("a.bin", CONTENT)
