@@ -376,9 +376,13 @@ def on_first_axis(clean: Tensor, attacked: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def interval_of(draws: Tensor, n: int = 0, level: float = 0.95) -> Interval:
-    """The interval of draws (1 + resamples,), the first of which is the estimate."""
+    """The interval of draws (1 + resamples,), the first of which is the estimate; it holds the estimate.
+
+    Drawn images repeat, and densities of repeated images overlap less: the draws alone may lie below the estimate.
+    """
     low, high = draws[1:].quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2]).double()).tolist()
-    return Interval(float(draws[0]), low, high, level, n)
+    estimate = float(draws[0])
+    return Interval(estimate, min(low, estimate), max(high, estimate), level, n)
 
 
 def groups(features: Tensor, labels: LongTensor, neighbours: int = 5) -> dict[str, Tensor]:
